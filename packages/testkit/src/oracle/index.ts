@@ -1,0 +1,2 @@
+/** Scenarios, decision tables and conformance tests for authors of Faultyard plugins. */
+export {};

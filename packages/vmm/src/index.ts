@@ -1,0 +1,2 @@
+/** What a userspace VMM owns: image loaders, boards and device models for Faultyard guests. */
+export {};
