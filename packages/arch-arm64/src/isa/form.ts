@@ -52,6 +52,11 @@ export interface Form {
    */
   readonly spec?: readonly string[];
   /**
+   * Further constants of the handler that are computed from the fields: possible values and rule, by name. They
+   * join the {@link spec} fields in `v` (`sp`: the base register is the stack pointer).
+   */
+  readonly derive?: Readonly<Record<string, Derived>>;
+  /**
    * Fields that tell the *forms* of this row apart for tests and reports (size, width, addressing mode).
    * Default: those of {@link spec} named `sf`, `size`, `sz`, `opc`, `A`, `R`, `L`, `V` or `Q`.
    */
@@ -66,6 +71,13 @@ export interface Form {
   readonly ends?: boolean;
   /** The meaning. `v` holds the `spec` fields. */
   readonly sem: (b: Builder, f: Fields, v: Bits) => void;
+}
+
+/** A handler constant computed from the fields of an instruction, see {@link Form.derive}. */
+export interface Derived {
+  /** Every value `of` can return. */
+  readonly values: readonly number[];
+  of(b: Bits): number;
 }
 
 /**
