@@ -2,7 +2,10 @@ import { defineConfig, type ViteUserConfig } from 'vitest/config';
 
 const conditions: string[] = ['@faultyard/source'];
 
-/** What every package's tests share: workspace sources instead of built output. */
+/**
+ * What every package's tests share: workspace sources instead of built output, and, when turbo runs them, a report
+ * that `scripts/turbo.mjs` sums up.
+ */
 const base: ViteUserConfig = defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions } },
@@ -10,6 +13,10 @@ const base: ViteUserConfig = defineConfig({
     include: ['test/**/*.test.ts'],
     environment: 'node',
     pool: 'threads',
+    passWithNoTests: true,
+    reporters: process.env.TURBO_HASH
+      ? ['default', ['json', { outputFile: '.turbo/vitest.json' }]]
+      : ['default'],
   },
 });
 

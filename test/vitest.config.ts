@@ -1,0 +1,9 @@
+import type { ViteUserConfig } from 'vitest/config';
+import base from '../vitest.base.ts';
+
+const config: ViteUserConfig = {
+  ...base,
+  test: { ...base.test, include: ['*.test.ts'], testTimeout: 120_000 },
+};
+
+export default config;
