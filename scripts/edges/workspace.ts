@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type Import, importsOf } from './source.ts';
 
 /** The fields of a package.json the edges follow from. */
-export interface Manifest {
+interface Manifest {
   readonly name: string;
   readonly exports?: Readonly<Record<string, string | Readonly<Record<string, string>>>>;
   readonly dependencies?: Readonly<Record<string, string>>;
