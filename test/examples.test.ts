@@ -59,7 +59,7 @@ describe('examples', () => {
     [
       'another printed line',
       { 'docs/a.md': block('console.log(7n); //=> 7') },
-      /^docs\/a\.md:4: [^]*but it is 7n/,
+      /^docs\/a\.md:4: [\s\S]*but it is 7n/,
     ],
     ['a type error', { 'README.md': block("\nconst a: number = '';") }, /^README\.md:5: TS2322/],
     ['a type error in no-run', { 'README.md': block('nothing();', ' no-run') }, /^README\.md:4: TS2304/],

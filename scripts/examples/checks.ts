@@ -3,7 +3,7 @@ import { format, inspect } from 'node:util';
 
 function matches(printed: string, expected: string): boolean {
   const parts = expected.split('…').map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
-  return new RegExp(`^${parts.join('[^]*')}$`).test(printed);
+  return new RegExp(`^${parts.join('[\\s\\S]*')}$`).test(printed);
 }
 
 function refuse(printed: string, expected: string, line: number): never {
