@@ -1,2 +1,23 @@
 /** The kernel of Faultyard: vCPUs, exits, memslots, host memory, points, capabilities, cells, trace and schedule. */
-export {};
+export * from './abi/kvm-run.ts';
+export * from './address.ts';
+export * from './arch.ts';
+export * from './bus.ts';
+export * from './cap.ts';
+export * from './cell.ts';
+export * from './clock.ts';
+export * from './errors.ts';
+export * from './exit.ts';
+export * from './explore.ts';
+export * from './knob.ts';
+export * from './op.ts';
+export * from './plugin.ts';
+export * from './point.ts';
+export { KVM_RUN_SIZE } from './run-page.ts';
+export * from './scheduler.ts';
+export * from './signal.ts';
+export type { Snapshot } from './snapshot.ts';
+export * from './task.ts';
+export * from './trace.ts';
+export * from './vcpu.ts';
+export * from './vm.ts';

@@ -1,0 +1,59 @@
+/** Devices that KVM keeps in the kernel: they answer without an exit, from inside generated code. */
+import { FaultyardError } from './errors.ts';
+
+/** An in-kernel device. Called from helpers of generated code: must not throw, and must not make mappings. */
+export interface KernelDevice {
+  readonly name: string;
+  /** First gpa and size in bytes. */
+  readonly gpa: number;
+  readonly size: number;
+  /** Load of `size` bytes at byte `offset`; the value goes to `out`. `false`: not mine, KVM exits to userspace. */
+  load(offset: number, size: number, vcpu: number, out: { lo: number; hi: number }): boolean;
+  /** Store; `false`: not mine. */
+  store(offset: number, size: number, vcpu: number, lo: number, hi: number): boolean;
+}
+
+/** The in-kernel bus: devices by address, first refusal on every access outside memory. */
+export class KernelBus {
+  readonly #devices: KernelDevice[] = [];
+  #last: KernelDevice | undefined;
+  /**
+   * Adds a device; returns the disposer.
+   * @throws FaultyardError FY_ADDRESS when it overlaps another one.
+   */
+  add(d: KernelDevice): () => void {
+    const clash = this.#devices.find((e) => d.gpa < e.gpa + e.size && e.gpa < d.gpa + d.size);
+    if (clash)
+      throw new FaultyardError('FY_ADDRESS', {
+        what: `in-kernel device ${d.name} at`,
+        value: `0x${d.gpa.toString(16)}`,
+        why: `overlaps ${clash.name}`,
+        fix: 'choose another address',
+      });
+    this.#devices.push(d);
+    return () => {
+      this.#devices.splice(this.#devices.indexOf(d), 1);
+      if (this.#last === d) this.#last = undefined;
+    };
+  }
+  #find(gpa: number, size: number): KernelDevice | undefined {
+    const l = this.#last;
+    if (l && gpa >= l.gpa && gpa + size <= l.gpa + l.size) return l;
+    for (const d of this.#devices)
+      if (gpa >= d.gpa && gpa + size <= d.gpa + d.size) {
+        this.#last = d;
+        return d;
+      }
+    return undefined;
+  }
+  /** Whether a device answered the load. */
+  load(gpa: number, size: number, vcpu: number, out: { lo: number; hi: number }): boolean {
+    const d = this.#find(gpa, size);
+    return d?.load(gpa - d.gpa, size, vcpu, out) ?? false;
+  }
+  /** Whether a device took the store. */
+  store(gpa: number, size: number, vcpu: number, lo: number, hi: number): boolean {
+    const d = this.#find(gpa, size);
+    return d?.store(gpa - d.gpa, size, vcpu, lo, hi) ?? false;
+  }
+}

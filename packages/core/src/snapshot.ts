@@ -1,0 +1,133 @@
+/** Snapshots: a fold over cells, and guest memory shared copy-on-write. */
+import { type Cell, digest, type Plain, StateHash } from './cell.ts';
+import { FaultyardError } from './errors.ts';
+import type { MemoryImage } from './host/address-space.ts';
+import type { DeviceAccess } from './vcpu.ts';
+import type { Vm } from './vm.ts';
+
+/** A point in a VM's life. It holds references to memory until {@link Snapshot.dispose}. */
+export interface Snapshot {
+  /** Names of the plugins it was made with. */
+  readonly plugins: readonly string[];
+  readonly vcpus: number;
+  /** Cell values by name. */
+  readonly cells: ReadonlyMap<string, { readonly version: number; readonly value: Plain }>;
+  readonly memory: MemoryImage;
+  /** State of core itself. */
+  readonly core: CoreState;
+  dispose(): void;
+}
+
+/** See {@link Vm.snapshot}. */
+export function takeSnapshot(vm: Vm): Snapshot {
+  if (vm.busy) throw new FaultyardError('FY_SNAPSHOT_BUSY', vm.busy);
+  const cells = new Map<string, { version: number; value: Plain }>();
+  for (const c of vm.cells.values()) cells.set(c.name, { version: c.version, value: c.read() });
+  const memory = vm.mm.save();
+  for (const v of vm.vcpus) v.arch.flush();
+  return {
+    plugins: vm.plugins.map((p) => p.def.name),
+    vcpus: vm.vcpus.length,
+    cells,
+    memory,
+    core: coreState(vm),
+    dispose: () => memory.dispose(),
+  };
+}
+
+/** See {@link Vm.restore}. Checks everything before it changes anything. */
+export function restoreSnapshot(vm: Vm, s: Snapshot): void {
+  if (s.vcpus !== vm.vcpus.length)
+    throw new FaultyardError('FY_SNAPSHOT_FOREIGN', {
+      why: `is of ${s.vcpus} vcpus, this VM has ${vm.vcpus.length}`,
+      fix: 'restore it into a VM made the same way',
+    });
+  if (s.memory.host !== vm.host)
+    throw new FaultyardError('FY_SNAPSHOT_FOREIGN', {
+      why: 'lives in another host memory',
+      fix: 'make both VMs with the same host',
+    });
+  const todo: [Cell, Plain][] = [];
+  for (const [name, { version, value }] of s.cells) {
+    const c = vm.cells.get(name);
+    const plugin = name.split('.')[0] as string;
+    if (!c)
+      throw new FaultyardError('FY_CELL_MISSING', { cell: name, version, why: 'nobody here knows', plugin });
+    if (c.version !== version)
+      throw new FaultyardError('FY_CELL_MISSING', {
+        cell: name,
+        version,
+        why: `is version ${c.version} here`,
+        plugin,
+      });
+    todo.push([c, value]);
+  }
+  vm.mm.restore(s.memory);
+  restoreCore(vm, s.core);
+  for (const [c, value] of todo) c.write(value);
+  for (const v of vm.vcpus) v.arch.flush();
+}
+
+/** See {@link Vm.stateHash}. */
+export function hashState(vm: Vm): string {
+  const h = new StateHash();
+  for (const name of [...vm.cells.keys()].sort()) {
+    const c = vm.cells.get(name) as Cell;
+    if (c.side !== 'guest') continue;
+    digest(name, h.feed);
+    digest(c.read(), h.feed);
+  }
+  digest(coreState(vm) as unknown as Plain, h.feed);
+  vm.memslots.hash(h.feed);
+  return h.hex();
+}
+
+interface CoreState {
+  readonly clock: number;
+  readonly scheduler: ReturnType<Vm['scheduler']['save']>;
+  readonly signals: ReturnType<Vm['signals']['save']>;
+  readonly caps: readonly string[];
+  readonly memslots: ReturnType<Vm['memslots']['save']>;
+  readonly bugged: boolean;
+  readonly vcpus: readonly {
+    readonly now: number;
+    readonly retired: number;
+    readonly immediateExit: boolean;
+    readonly device: DeviceAccess;
+  }[];
+}
+
+function coreState(vm: Vm): CoreState {
+  return {
+    clock: vm.clock.now,
+    scheduler: vm.scheduler.save(),
+    signals: vm.signals.save(),
+    caps: vm.caps.save(),
+    memslots: vm.memslots.save(),
+    bugged: vm.bugged,
+    vcpus: vm.vcpus.map((v) => ({
+      now: v.now,
+      retired: v.retired,
+      immediateExit: v.immediateExit,
+      device: { ...v.device },
+    })),
+  };
+}
+
+function restoreCore(vm: Vm, s: CoreState): void {
+  vm.clock.reset(s.clock);
+  vm.scheduler.restore(s.scheduler);
+  vm.signals.restore(s.signals);
+  vm.caps.restore(s.caps);
+  vm.memslots.restore(s.memslots);
+  vm.bugged = s.bugged;
+  s.vcpus.forEach((x, i) => {
+    const v = vm.vcpus[i];
+    if (!v) return;
+    v.now = x.now;
+    v.retired = x.retired;
+    v.immediateExit = x.immediateExit;
+    v.open = false;
+    Object.assign(v.device, x.device);
+  });
+}

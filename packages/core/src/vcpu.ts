@@ -1,0 +1,297 @@
+/** A vCPU: KVM_RUN, the shared kvm_run page, and the pending device access. */
+import type { Gpa } from './address.ts';
+import { type ArchVcpu, Stop } from './arch.ts';
+import { FaultyardError } from './errors.ts';
+import type { Exit, ExitKind } from './exit.ts';
+import type { OpMap, OpName } from './op.ts';
+import { RunPage } from './run-page.ts';
+import { at, drive, type Task } from './task.ts';
+import type { Vm } from './vm.ts';
+
+/** A device access that waits for userspace; numbers only, filled by the arch without allocation. */
+export interface DeviceAccess {
+  /** Whether one is pending: the exit was returned and the access is not completed. */
+  pending: boolean;
+  gpa: number;
+  size: number;
+  write: boolean;
+  /** Value stored, or the answer to a load. */
+  lo: number;
+  hi: number;
+  /** Whether userspace answered the load. */
+  answered: boolean;
+}
+
+/** Default budget of {@link Vcpu.run}, in instructions. */
+export const DEFAULT_BUDGET = 1_000_000_000;
+/** Longest stretch without looking at signals and deadlines, in instructions. */
+const SLICE = 1_000_000;
+
+/** A vCPU of a VM. `E`: the kinds of exit it can return. */
+export class Vcpu<E extends ExitKind = ExitKind> {
+  readonly id: number;
+  readonly vm: Vm<E>;
+  /** The architecture's part; cast it to the architecture's own class for more. */
+  readonly arch: ArchVcpu;
+  /** Pending device access. */
+  readonly device: DeviceAccess = {
+    pending: false,
+    gpa: 0,
+    size: 0,
+    write: false,
+    lo: 0,
+    hi: 0,
+    answered: false,
+  };
+  /** kvm_run.immediate_exit: the next run returns before the guest executes. */
+  immediateExit = false;
+  /** Virtual time of this vCPU, in nanoseconds. */
+  now = 0;
+  /** Whether a KVM_RUN is under way (between {@link begin} and its exit). */
+  open = false;
+  /** Instructions retired since the vCPU was made. */
+  retired = 0;
+  readonly #page: RunPage;
+  #last: Exit | undefined;
+
+  constructor(vm: Vm<E>, id: number, make: (v: Vcpu<E>) => ArchVcpu) {
+    this.vm = vm;
+    this.id = id;
+    this.#page = new RunPage(vm as Vm);
+    this.arch = make(this);
+  }
+
+  /** Program counter. */
+  get pc(): bigint {
+    return this.arch.pc;
+  }
+  set pc(v: bigint) {
+    this.arch.pc = v;
+  }
+  /**
+   * Reads a register by name.
+   * @throws FaultyardError FY_REGISTER_UNKNOWN.
+   */
+  get(name: string): bigint {
+    return this.arch.read(name) ?? this.#noRegister(name);
+  }
+  /**
+   * Writes a register by name, masked as the hardware would.
+   * @throws FaultyardError FY_REGISTER_UNKNOWN.
+   */
+  set(name: string, value: bigint | number): void {
+    if (!this.arch.write(name, BigInt.asUintN(64, BigInt(value)))) this.#noRegister(name);
+  }
+  #noRegister(name: string): never {
+    throw new FaultyardError('FY_REGISTER_UNKNOWN', {
+      name,
+      known: this.arch.registers.map((r) => r.name).join(' '),
+    });
+  }
+
+  /** The last exit this vCPU returned. */
+  get exit(): Exit<E> | undefined {
+    return this.#last as Exit<E> | undefined;
+  }
+  /** The kvm_run page as userspace sees it now (2352 bytes, a live view). */
+  get kvmRun(): DataView {
+    return this.#page.view(this.device, this.#last);
+  }
+
+  /**
+   * One KVM_RUN: completes what is pending, runs the guest, returns the next exit. A vCPU that waits (WFI, HLT)
+   * jumps to the next deadline; if nothing can ever wake it, the lab kicks its thread: `intr`, as a VMM would have to.
+   * @param budget instructions after which a `budget` exit is returned (>= 1).
+   */
+  run(budget: number = DEFAULT_BUDGET): Exit<E> {
+    this.vm.scheduler.alone();
+    const early = this.begin(budget);
+    if (early) return early;
+    const before = this.retired;
+    for (;;) {
+      const out = this.enterGuest(budget - (this.retired - before));
+      if (typeof out === 'object') return out;
+      if (out === 'wait' && this.#sleep()) continue;
+      return this.#leave(out === 'wait' ? this.#intr() : this.#budget(this.retired - before));
+    }
+  }
+
+  /**
+   * Runs the guest inside a KVM_RUN that {@link begin} opened, until an exit, the end of `budget` instructions, or
+   * the vCPU waits. Work outside the guest is driven to its end.
+   */
+  enterGuest(budget: number): Exit<E> | 'budget' | 'wait' {
+    const arch = this.arch;
+    for (let left = budget; left > 0; ) {
+      const blocked = arch.prepare() ?? this.#kicked();
+      if (blocked) return this.#leave(blocked);
+      const stop = arch.enter(this.#slice(left));
+      left -= arch.retired;
+      this.#pass(arch.retired);
+      if (stop === Stop.Device) return this.#mmio();
+      if (stop === Stop.Wait) return 'wait';
+      if (stop === Stop.Handle) {
+        const exit = drive(arch.handle());
+        if (exit) return this.#leave(exit);
+      }
+    }
+    return 'budget';
+  }
+
+  /**
+   * {@link run} as a task: yields `vcpu<n>.entry` before every entry of at most `slice` instructions,
+   * `vcpu<n>.wait` while it waits, and whatever points KVM's own work passes.
+   */
+  *runTask(budget: number = DEFAULT_BUDGET, slice: number = SLICE): Task<Exit<E>> {
+    const early = this.begin(budget);
+    if (early) return early;
+    const arch = this.arch;
+    const before = this.retired;
+    for (;;) {
+      const left = budget - (this.retired - before);
+      if (left <= 0) return this.#leave(this.#budget(budget - left));
+      yield at(`vcpu${this.id}.entry`);
+      const blocked = arch.prepare() ?? this.#kicked();
+      if (blocked) return this.#leave(blocked);
+      const stop = arch.enter(Math.min(slice, this.#slice(left)));
+      this.#pass(arch.retired);
+      if (stop === Stop.Device) return this.#mmio();
+      if (stop === Stop.Wait && !this.#sleep())
+        yield { at: `vcpu${this.id}.wait`, ready: () => arch.runnable(), waits: 'an interrupt' };
+      if (stop === Stop.Handle) {
+        const exit = yield* arch.handle();
+        if (exit) return this.#leave(exit);
+      }
+    }
+  }
+
+  /** What KVM_RUN does before the guest is entered; an exit if it does not get that far. */
+  begin(budget: number): Exit<E> | undefined {
+    if (!(Number.isSafeInteger(budget) && budget > 0))
+      throw new FaultyardError('FY_ARGUMENT', {
+        what: 'budget',
+        value: budget,
+        why: 'is not a positive whole number',
+        fix: 'give the number of instructions to run',
+      });
+    if (this.now < this.vm.clock.now) this.now = this.vm.clock.now;
+    this.open = true;
+    const d = this.device;
+    if (d.pending) {
+      if (!d.write && !d.answered) this.#page.stale(d);
+      d.pending = false;
+      this.arch.complete();
+    }
+    if (this.immediateExit) return this.#leave(this.#intr());
+    return undefined;
+  }
+
+  /**
+   * Writes the answer to a load exit into the kvm_run page.
+   * @throws FaultyardError FY_EXIT_ANSWER if the exit is not the pending one, is a store, or is answered already.
+   */
+  answer(exit: Exit, value: bigint | number): void {
+    const d = this.device;
+    const refuse = (why: string, fix: string): never => {
+      throw new FaultyardError('FY_EXIT_ANSWER', { kind: exit.kind, vcpu: exit.vcpu, why, fix });
+    };
+    if (exit.vcpu !== this.id)
+      refuse(`was returned by another vcpu, not ${this.id}`, `call vcpus[${exit.vcpu}].answer`);
+    if (exit.kind !== 'mmio' && exit.kind !== 'io') refuse('takes no answer', 'just run again');
+    if (exit !== this.#last || !d.pending)
+      refuse('is not pending', 'answer the last exit of this vcpu, before running again');
+    if (d.write) refuse('is a store and takes no answer', 'just run again');
+    if (d.answered) refuse('is answered already', 'run the vcpu');
+    d.answered = true;
+    if (typeof value === 'number' && value >= 0 && value <= 0x7fffffff) {
+      d.lo = value;
+      d.hi = 0;
+    } else {
+      const v = BigInt(value);
+      d.lo = Number(BigInt.asIntN(32, v));
+      d.hi = Number(BigInt.asIntN(32, v >> 32n));
+    }
+    this.#page.answer(d);
+  }
+
+  /** An operation on this vCPU by name. @throws KvmError, FaultyardError FY_OP_UNKNOWN. */
+  op<N extends OpName>(name: N, arg: OpMap[N]['arg']): OpMap[N]['result'] {
+    return this.vm.ops.call(this as Vcpu, name, arg);
+  }
+
+  /** Forgets a pending device access (an injected abort cancels it, KVM: inject_fault.c). */
+  cancelDevice(): void {
+    this.device.pending = false;
+  }
+
+  /** Virtual time of the next thing that wants attention: the vCPU's own timers, and outside rounds the clock's. */
+  due(): number {
+    const own = this.arch.deadline();
+    if (this.vm.scheduler.inRound) return own;
+    return Math.min(own, this.vm.clock.next()?.when ?? Infinity);
+  }
+  #slice(left: number): number {
+    const due = this.due();
+    if (due === Infinity) return left < SLICE ? left : SLICE;
+    const until = Math.ceil((due - this.now) / this.vm.clock.nsPerInstruction);
+    return Math.max(1, Math.min(left, SLICE, until));
+  }
+  #pass(retired: number): void {
+    this.retired += retired;
+    this.now += retired * this.vm.clock.nsPerInstruction;
+    this.vm.scheduler.passed(this);
+  }
+  #kicked(): Exit | undefined {
+    return this.vm.signals.takeKick(this.id) ? this.#intr() : undefined;
+  }
+  /** Ends a run whose budget the scheduler spent: a `budget` exit. */
+  spent(retired: number): Exit<E> {
+    return this.#leave(this.#budget(retired));
+  }
+  #intr(): Exit {
+    return { kind: 'intr', vcpu: this.id, ret: -1, errno: 'EINTR' };
+  }
+  #budget(retired: number): Exit {
+    return { kind: 'budget', vcpu: this.id, ret: 0, retired };
+  }
+  /** Jumps to the next deadline; `false` when there is none. */
+  #sleep(): boolean {
+    const due = this.due();
+    if (due === Infinity) return false;
+    this.now = Math.max(this.now, due);
+    this.vm.scheduler.passed(this);
+    return true;
+  }
+  #mmio(): Exit<E> {
+    const d = this.device;
+    d.pending = true;
+    d.answered = false;
+    const e = {
+      kind: 'mmio',
+      vcpu: this.id,
+      ret: 0,
+      gpa: BigInt(d.gpa) as Gpa,
+      size: d.size as 1 | 2 | 4 | 8,
+      write: d.write,
+      value: d.write ? unsigned(d.lo, d.hi, d.size) : 0n,
+    } as const;
+    if (d.write) this.#page.store(d);
+    this.open = false;
+    this.#last = e;
+    if (this.vm.traced) this.vm.traceExit(e);
+    return e as unknown as Exit<E>;
+  }
+  #leave(e: Exit): Exit<E> {
+    this.#page.encode(e, this.device, this.#last);
+    this.open = false;
+    this.#last = e;
+    if (this.vm.traced) this.vm.traceExit(e);
+    return e as Exit<E>;
+  }
+}
+
+/** Unsigned value of the low `size` bytes of a lo/hi pair. */
+function unsigned(lo: number, hi: number, size: number): bigint {
+  if (size === 8) return hi === 0 ? BigInt(lo >>> 0) : (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0);
+  return BigInt(size === 4 ? lo >>> 0 : size === 2 ? lo & 0xffff : lo & 0xff);
+}

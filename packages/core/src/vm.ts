@@ -1,0 +1,365 @@
+/** A VM: plugins resolved once, memory, vCPUs, capabilities, operations, and the run loop. */
+import { type Gpa, hex, toNumber } from './address.ts';
+import type { ArchDef } from './arch.ts';
+import { KernelBus } from './bus.ts';
+import { Capabilities } from './cap.ts';
+import type { Cell } from './cell.ts';
+import { Clock } from './clock.ts';
+import { FaultyardError } from './errors.ts';
+import type { Exit, ExitCodec, ExitKind } from './exit.ts';
+import { AddressSpace } from './host/address-space.ts';
+import { HostMemory } from './host/memory.ts';
+import { type KnobDef, type Knobs, type KnobValue, resolveKnobs } from './knob.ts';
+import { Memslots } from './memslot.ts';
+import { type MemoryRegion, type OpDef, type OpName, type OpMap, Ops } from './op.ts';
+import { type AnyPlugin, type InstalledExits, type Plugin, resolvePlugins, type SetupCtx } from './plugin.ts';
+import type { Point } from './point.ts';
+import { type Schedule, Scheduler } from './scheduler.ts';
+import { SignalQueue } from './signal.ts';
+import { type Snapshot, hashState, restoreSnapshot, takeSnapshot } from './snapshot.ts';
+import { Stage2 } from './stage2.ts';
+import { drive } from './task.ts';
+import { Trace } from './trace.ts';
+import { DEFAULT_BUDGET, Vcpu } from './vcpu.ts';
+
+/** A memslot to start with; without `hva` the VM maps anonymous memory for it. */
+export interface InitialMemslot {
+  readonly gpa: bigint;
+  /** Bytes, a multiple of the page size. */
+  readonly size: bigint;
+  readonly slot?: number;
+  readonly flags?: number;
+  readonly hva?: bigint;
+}
+
+/** What a VM is made of. */
+export interface VmOptions<P extends readonly AnyPlugin[]> {
+  /** The architecture plugin. */
+  readonly arch: AnyPlugin;
+  readonly plugins?: P;
+  /** Number of vCPUs. Default 1. */
+  readonly vcpus?: number;
+  readonly memslots?: readonly InitialMemslot[];
+  /** Knob values; ids in full, or bare where unique. */
+  readonly set?: Readonly<Record<string, KnobValue | undefined>>;
+  /** Seed of everything pseudo-random in this VM. Default 1. */
+  readonly seed?: number;
+  readonly schedule?: Schedule;
+  /** Host memory to live in (shared by VMs of one process). Default: the process's own. */
+  readonly host?: HostMemory;
+  /** Virtual nanoseconds per instruction. Default 1. */
+  readonly nsPerInstruction?: number;
+}
+
+/** What a handler says after an exit; see {@link Vm.drive}. */
+export type Verdict =
+  | { readonly verdict: 'run' }
+  | { readonly verdict: 'stop'; readonly why: string }
+  | { readonly verdict: 'answer'; readonly value: bigint | number };
+
+/** Go on. */
+export const resume: Verdict = { verdict: 'run' };
+/** Stop driving, for this reason. */
+export function stop(why: string): Verdict {
+  return { verdict: 'stop', why };
+}
+/** Answer the pending load with `value` and go on. */
+export function answer(value: bigint | number): Verdict {
+  return { verdict: 'answer', value };
+}
+
+/** How a drive ended. */
+export interface Driven<E extends ExitKind> {
+  readonly why: string;
+  readonly exit: Exit<E>;
+  /** Exits seen, the last one included. */
+  readonly exits: number;
+}
+
+/** A virtual machine. `E`: the exits that its plugins can produce. */
+export class Vm<E extends ExitKind = ExitKind> {
+  readonly arch: ArchDef;
+  readonly plugins: readonly AnyPlugin[];
+  readonly knobs: Knobs;
+  readonly knobDefs: ReadonlyMap<string, KnobDef>;
+  readonly seed: number;
+  readonly host: HostMemory;
+  /** The VMM process's address space as KVM sees it. */
+  readonly mm: AddressSpace;
+  readonly memslots: Memslots;
+  readonly stage2: Stage2;
+  readonly bus: KernelBus = new KernelBus();
+  readonly clock: Clock;
+  readonly trace: Trace = new Trace();
+  readonly signals: SignalQueue = new SignalQueue();
+  readonly scheduler: Scheduler;
+  readonly caps: Capabilities;
+  readonly ops: Ops;
+  readonly vcpus: readonly Vcpu<E>[];
+  readonly exitCodecs: ReadonlyMap<string, ExitCodec>;
+  /** Set while a VMM task stands between two of its steps; snapshots refuse then. */
+  busy: { readonly task: string; readonly point: string } | undefined;
+  /** KVM_BUG_ON happened: every later operation fails with EIO. */
+  bugged = false;
+  /** Whether exits are traced; off by default because hot loops pay for it. */
+  traced = false;
+  readonly #options: VmOptions<readonly AnyPlugin[]>;
+  readonly #contributions = new Map<string, ((i: never) => unknown)[]>();
+  readonly #combined = new Map<string, (i: never) => unknown>();
+  readonly #apis = new Map<string, unknown>();
+  readonly #cells = new Map<string, Cell>();
+
+  /** Use {@link createVm}. */
+  constructor(o: VmOptions<readonly AnyPlugin[]>) {
+    this.#options = o;
+    this.plugins = resolvePlugins([o.arch, ...(o.plugins ?? [])]);
+    const arch = o.arch.def.arch;
+    if (!arch)
+      throw new FaultyardError('FY_PLUGIN_INVALID', {
+        plugin: o.arch.def.name,
+        why: 'it is not an architecture',
+      });
+    this.arch = arch;
+    const defs = new Map<string, KnobDef>();
+    const codecs = new Map<string, ExitCodec>();
+    const owner = new Map<string, string>();
+    const once = (what: string, name: string, plugin: string): void => {
+      const other = owner.get(`${what} ${name}`);
+      if (other !== undefined) throw new FaultyardError('FY_PLUGIN_CLASH', { what, name, plugin, other });
+      owner.set(`${what} ${name}`, plugin);
+    };
+    for (const { def } of this.plugins) {
+      for (const [k, d] of Object.entries(def.knobs ?? {})) defs.set(`${def.name}.${k}`, d as KnobDef);
+      for (const [kind, c] of Object.entries(def.exits ?? {})) {
+        once('exit', kind, def.name);
+        codecs.set(kind, c as ExitCodec);
+      }
+      for (const c of def.caps ?? []) once('capability', c.name, def.name);
+      for (const p of def.ops ?? []) once('operation', p.name, def.name);
+    }
+    this.knobDefs = defs;
+    this.knobs = resolveKnobs(defs, o.set ?? {});
+    this.exitCodecs = codecs;
+    this.seed = o.seed ?? 1;
+    this.clock = new Clock(o.nsPerInstruction);
+    this.host = o.host ?? HostMemory.shared();
+    this.mm = new AddressSpace(this.host);
+    this.memslots = new Memslots(this.mm, arch.memslots, arch.ipaBits);
+    this.stage2 = new Stage2(this.mm, this.memslots);
+    this.caps = new Capabilities(this.plugins, this.knobs);
+    this.ops = new Ops(this.plugins);
+    this.scheduler = new Scheduler(this as Vm);
+    const onVcpu: ((v: Vcpu) => void)[] = [];
+    for (const { def } of this.plugins) this.#apis.set(def.name, def.setup(this.#setup(def.name, onVcpu)));
+    const vcpus: Vcpu<E>[] = [];
+    this.vcpus = vcpus;
+    const n = o.vcpus ?? 1;
+    if (!(Number.isInteger(n) && n >= 1 && n <= 512))
+      throw new FaultyardError('FY_ARGUMENT', {
+        what: 'vcpus',
+        value: n,
+        why: 'is not 1..512',
+        fix: 'give a number of vCPUs',
+      });
+    for (let id = 0; id < n; id++) {
+      const v = new Vcpu<E>(this, id, (self) => arch.createVcpu(this as Vm, self as Vcpu));
+      vcpus.push(v);
+      for (const c of v.arch.cells) this.#addCell(c);
+      for (const f of onVcpu) f(v as Vcpu);
+    }
+    this.stage2.onZap((gfn, count) => {
+      for (const v of vcpus) v.arch.zapped(gfn, count);
+    });
+    if (o.schedule) this.scheduler.schedule = o.schedule;
+    for (const s of o.memslots ?? []) this.addMemory(s);
+  }
+
+  #setup(plugin: string, onVcpu: ((v: Vcpu) => void)[]): SetupCtx {
+    return {
+      vm: this as Vm,
+      knobs: this.knobs,
+      contribute: (point, fn) => {
+        const list = this.#contributions.get(point.id) ?? [];
+        list.push(fn as never);
+        this.#contributions.set(point.id, list);
+      },
+      cell: (c) => this.#addCell(c),
+      enabled: (cap) => this.caps.enabled(cap),
+      onVcpu: (f) => void onVcpu.push(f),
+    };
+  }
+  #addCell(c: Cell): void {
+    if (this.#cells.has(c.name))
+      throw new FaultyardError('FY_PLUGIN_CLASH', {
+        what: 'cell',
+        name: c.name,
+        plugin: 'a plugin',
+        other: 'another',
+      });
+    this.#cells.set(c.name, c);
+  }
+  /** All state. */
+  get cells(): ReadonlyMap<string, Cell> {
+    return this.#cells;
+  }
+  /** Adds VMM-side state (device models, handler counters) that snapshots keep; returns the disposer. */
+  keep(cell: Cell): () => void {
+    this.#addCell(cell);
+    return () => void this.#cells.delete(cell.name);
+  }
+  /** What the plugins make of a point; resolved at the first question, the same ever after. */
+  ask<In, Out>(point: Point<In, Out>): (i: In) => Out {
+    let f = this.#combined.get(point.id);
+    if (!f) {
+      f = point.combine((this.#contributions.get(point.id) ?? []) as never) as never;
+      this.#combined.set(point.id, f as never);
+    }
+    return f as (i: In) => Out;
+  }
+  /** What a plugin's setup returned. */
+  api<K extends ExitKind, Api>(plugin: Plugin<K, Api> | string): Api {
+    const name = typeof plugin === 'string' ? plugin : plugin.def.name;
+    if (!this.#apis.has(name)) throw new FaultyardError('FY_PLUGIN_UNKNOWN', { plugin: name });
+    return this.#apis.get(name) as Api;
+  }
+
+  /** Adds memory: a memslot, with anonymous memory behind it unless `hva` is given. */
+  addMemory(s: InitialMemslot): void {
+    const slot = s.slot ?? this.memslots.free();
+    const address = s.hva ?? this.mm.mmap({ length: Number(s.size), prot: 'rw', kind: 'anon' });
+    this.setMemoryRegion({
+      slot,
+      gpa: s.gpa,
+      size: s.size,
+      hva: BigInt(address),
+      ...(s.flags ? { flags: s.flags } : {}),
+    });
+  }
+  /** KVM_SET_USER_MEMORY_REGION(2), driven to its end. @throws KvmError with KVM's errno. */
+  setMemoryRegion(r: MemoryRegion): void {
+    drive(this.memslots.set(r));
+  }
+  /** An operation on the VM by name. @throws KvmError, FaultyardError FY_OP_UNKNOWN. */
+  op<N extends OpName>(name: N, arg: OpMap[N]['arg']): OpMap[N]['result'] {
+    return this.ops.call(this as Vm, name, arg);
+  }
+  /**
+   * KVM_ENABLE_CAP. @throws KvmError EINVAL for one that cannot be enabled, FaultyardError FY_CAP_UNSUPPORTED for an
+   * unknown name.
+   */
+  enableCap(name: string, o: { readonly flags?: number; readonly args?: readonly bigint[] } = {}): void {
+    this.caps.enable(name, o);
+  }
+  /** KVM_CHECK_EXTENSION by name or number; 0 when KVM does not know it. */
+  checkExtension(cap: string | number): number {
+    return this.caps.check(cap);
+  }
+
+  /**
+   * Reads guest memory as the VMM would, through its own mapping. Holes and unreadable pages read as ones and say so
+   * in the trace.
+   */
+  read(gpa: Gpa | bigint | number, length: number): Uint8Array {
+    return this.memslots.read(this.#address(gpa), length, (a, n) =>
+      this.trace.emit({ name: 'unmapped_read', time: this.clock.now, vcpu: -1, gpa: BigInt(a), size: n }),
+    );
+  }
+  /** Writes guest memory as the VMM would. @throws FaultyardError FY_ADDRESS when a page is not there. */
+  write(gpa: Gpa | bigint | number, bytes: Uint8Array): void {
+    this.memslots.write(this.#address(gpa), bytes);
+  }
+  /** Reads an unsigned little-endian value of 1, 2, 4 or 8 bytes. */
+  peek(gpa: Gpa | bigint | number, size: 1 | 2 | 4 | 8 = 8): bigint {
+    return this.read(gpa, size).reduceRight((v, b) => (v << 8n) | BigInt(b), 0n);
+  }
+  /** Writes a little-endian value. */
+  poke(gpa: Gpa | bigint | number, value: bigint | number, size: 1 | 2 | 4 | 8 = 8): void {
+    const v = BigInt.asUintN(64, BigInt(value));
+    this.write(
+      gpa,
+      Uint8Array.from({ length: size }, (_, i) => Number((v >> BigInt(8 * i)) & 0xffn)),
+    );
+  }
+  /** Marks the host page behind a gpa poisoned: the next consumption is an external abort. */
+  poison(gpa: Gpa | bigint | number): void {
+    this.memslots.poison(this.#address(gpa), true);
+  }
+  /** Takes the poison away again (the data are what they were). */
+  heal(gpa: Gpa | bigint | number): void {
+    this.memslots.poison(this.#address(gpa), false);
+  }
+  #address(a: bigint | number): number {
+    const n = toNumber(a);
+    if (n === undefined)
+      throw new FaultyardError('FY_ADDRESS', {
+        what: 'gpa',
+        value: hex(a),
+        why: 'is not an address below 2^53',
+        fix: 'give a guest physical address',
+      });
+    return n;
+  }
+
+  /** Steps the schedule to the next exit of any vCPU. */
+  run(budget: number = DEFAULT_BUDGET): Exit<E> {
+    return this.scheduler.run(this.vcpus, budget);
+  }
+  /** run -> handler -> settle, until the handler stops it. */
+  drive(handler: (exit: Exit<E>, vm: this) => Verdict, budget: number = DEFAULT_BUDGET): Driven<E> {
+    for (let exits = 1; ; exits++) {
+      const exit = this.run(budget);
+      const v = handler(exit, this);
+      if (v.verdict === 'stop') return { why: v.why, exit, exits };
+      if (v.verdict === 'answer') (this.vcpus[exit.vcpu] as Vcpu<E>).answer(exit as Exit, v.value);
+    }
+  }
+
+  /** Everything, now. Memory is shared copy-on-write. @throws FaultyardError FY_SNAPSHOT_BUSY. */
+  snapshot(): Snapshot {
+    return takeSnapshot(this as Vm);
+  }
+  /** Back to a snapshot of this VM or of one made the same way. @throws FaultyardError FY_SNAPSHOT_FOREIGN, FY_CELL_MISSING. */
+  restore(s: Snapshot): void {
+    restoreSnapshot(this as Vm, s);
+  }
+  /** Another VM in the same state; memory is shared until one of them writes. */
+  fork(): Vm<E> {
+    const vm = new Vm<E>({ ...this.#options, memslots: [], host: this.host });
+    const s = this.snapshot();
+    vm.restore(s);
+    s.dispose();
+    return vm;
+  }
+  /** 16 hex digits over the guest's canonical state: registers, memory, in-kernel devices, time. */
+  stateHash(): string {
+    return hashState(this as Vm);
+  }
+  /** Traces an exit. */
+  traceExit(e: Exit): void {
+    this.trace.emit({
+      name: 'kvm_userspace_exit',
+      time: this.clock.now,
+      vcpu: e.vcpu,
+      kind: e.kind,
+      ret: e.ret,
+    });
+  }
+  /** Gives memory back. The VM cannot be used afterwards. */
+  dispose(): void {
+    for (const v of this.vcpus) v.arch.dispose();
+    this.stage2.dispose();
+    this.mm.dispose();
+  }
+}
+
+/**
+ * Makes a VM. Plugins are checked and resolved once; nothing can be added later.
+ * @throws FaultyardError FY_PLUGIN_*, FY_KNOB_*, FY_ARGUMENT; KvmError for memslots that KVM refuses.
+ */
+export function createVm<const P extends readonly AnyPlugin[] = []>(o: VmOptions<P>): Vm<InstalledExits<P>> {
+  return new Vm<InstalledExits<P>>(o);
+}
+
+/** Exits a VM can return. */
+export type ExitOf<V> = V extends Vm<infer E> ? Exit<E> : never;
+export type { OpDef };
