@@ -1,0 +1,142 @@
+/**
+ * Where fault plugins decide. The arch computes what happened; these points say what host and KVM make of it.
+ * Without a plugin KVM is the oldest upstream: every external abort of the guest becomes an SError.
+ */
+import { definePoint, type Exit, type Point, type Task } from '@faultyard/core';
+import type { Arm64Vcpu } from './vcpu.ts';
+
+/** What kind of access met the error (DDI 0487 D20.4: each may be reported differently). */
+export type AbortClass = 'load' | 'store' | 'fetch' | 'walk' | 'cmo' | 'atomic';
+
+/** How the CPU reports an error met by one class of access: at the instruction, as an SError later, or not at all. */
+export type Delivery = 'sync' | 'async' | 'none';
+
+/** What really happened when an access met a poisoned granule, before anybody reports it. */
+export interface ExternalAbort {
+  readonly cls: AbortClass;
+  /** Whether the access wrote (atomics: also true). */
+  readonly write: boolean;
+  /** Guest virtual address of the access (for a walk: of the access that needed it). */
+  readonly va: bigint;
+  /** Guest physical address of the granule that is bad. */
+  readonly gpa: bigint;
+  /** For `walk`: whose table, and its level 0..3. */
+  readonly walk?: { readonly stage: 1 | 2; readonly level: number };
+  /** The access was made for an instruction fetch (a fetch, or the walk for one). */
+  readonly forFetch: boolean;
+  /** Interrupted at EL0? */
+  readonly el0: boolean;
+  /** A cache maintenance or AT instruction (ESR.CM). */
+  readonly cm: boolean;
+}
+
+/** The syndrome that EL2 reads (ESR_EL2, FAR_EL2, HPFAR_EL2), and what KVM saved of it. */
+export interface FaultInfo {
+  /** ESR_EL2[31:0]. */
+  readonly esr: number;
+  /** FAR_EL2. */
+  readonly far: bigint;
+  /** HPFAR_EL2 as KVM saved it; 0 = no IPA. */
+  readonly hpfar: bigint;
+}
+
+/** Fixed behaviour of host CPU and KVM that differs between versions; resolved once per VM. */
+export interface KvmRules {
+  /** The host CPU has FEAT_RAS: HCR_EL2.TEA routes guest aborts to EL2. Without it they go straight to EL1. */
+  readonly hostRas: boolean;
+  /** ID_AA64PFR0_EL1.RAS that the VM advertises; `undefined`: the model's. */
+  readonly vmRas: 0 | 1 | 2 | 3 | undefined;
+  /** ERR* registers of a VM without RAS: read as zero, or UNDEFINED (6.17). */
+  readonly rasRegisters: 'RAZ' | 'UNDEF';
+  /** Delivery by class. `none` lets the access complete with the data that stand there. */
+  readonly delivery: Readonly<Record<AbortClass, Delivery>>;
+  /** ESR_EL1 of an injected SEA. */
+  readonly injectFnV: '0' | 'copy';
+  readonly injectLevel: 's1ptwOnly' | 'copy';
+  readonly injectIL: 'copyTrapped' | 'always1';
+  /** KVM_SET_VCPU_EVENTS: when an event is built; before KVM_ARM_VCPU_INIT; whether all is checked first. */
+  readonly eventsCommit: 'immediate' | 'nextRun';
+  readonly eventsUninit: 'ENOEXEC' | 'allow';
+  readonly eventsAtomic: boolean;
+  /** The proposed ext_iabt_pending / ext_abt_esr extension exists. */
+  readonly eventsWithIabt: boolean;
+  /** SError injection: built at once when it can be taken (6.17), or always through HCR_EL2.VSE. */
+  readonly serror: 'softwareEntry' | 'vseOnly';
+  /** Top byte of ESR_EL1 for a software SError entry: BD (IL missing) or BF. */
+  readonly serrorTopByte: 0xbd | 0xbf;
+  /** A second SError before the first is delivered. */
+  readonly serrorWhilePending: 'mergeIntoOne' | 'queue';
+}
+
+/** The oldest upstream, and a CPU that reports loads, fetches, walks and atomics synchronously. */
+export const OLDEST_RULES: KvmRules = {
+  hostRas: true,
+  vmRas: undefined,
+  rasRegisters: 'RAZ',
+  delivery: { load: 'sync', store: 'none', fetch: 'sync', walk: 'sync', cmo: 'sync', atomic: 'sync' },
+  injectFnV: '0',
+  injectLevel: 's1ptwOnly',
+  injectIL: 'copyTrapped',
+  eventsCommit: 'nextRun',
+  eventsUninit: 'allow',
+  eventsAtomic: false,
+  eventsWithIabt: false,
+  serror: 'vseOnly',
+  serrorTopByte: 0xbd,
+  serrorWhilePending: 'mergeIntoOne',
+};
+
+/** Rules of this VM: later contributions override earlier ones; what nobody says is {@link OLDEST_RULES}. */
+export const kvmRules: Point<void, Partial<KvmRules>> & { combine(f: readonly (() => Partial<KvmRules>)[]): () => KvmRules } =
+  {
+    id: 'arm64.kvm-rules',
+    combine: (fns) => () => Object.assign({}, OLDEST_RULES, ...fns.map((f) => f())) as KvmRules,
+  };
+
+/** Question of {@link externalAbort}. */
+export interface ExternalAbortQuestion {
+  readonly vcpu: Arm64Vcpu;
+  readonly abort: ExternalAbort;
+}
+
+/**
+ * A synchronous external abort of the guest with a host that has FEAT_RAS: report it, capture it at EL2, and route
+ * it. The first contribution decides alone. The default is kvm_inject_serror for everything.
+ */
+export const externalAbort: Point<ExternalAbortQuestion, Task<Exit | undefined>> = definePoint(
+  'arm64.external-abort',
+  (fns) => fns[0] ?? legacyExternalAbort,
+);
+
+// biome-ignore lint/correctness/useYield: KVM's legacy path has no point where another task could run
+function* legacyExternalAbort(q: ExternalAbortQuestion): Task<Exit | undefined> {
+  q.vcpu.injectSError();
+  return undefined;
+}
+
+/**
+ * The host could not resolve a guest access inside a memslot (an error pfn other than a plain fault that KVM
+ * repeats). Contributions may return the exit to make of it; the default is what KVM does: SIGBUS and EINTR for
+ * poison, EFAULT for the rest.
+ */
+export interface ErrorPfnQuestion {
+  readonly vcpu: Arm64Vcpu;
+  readonly pfn: 'fault' | 'hwpoison' | 'ro-fault' | 'sigpending' | 'needs-io';
+  /** Page of the fault IPA. */
+  readonly gpa: number;
+  readonly write: boolean;
+  readonly fetch: boolean;
+  readonly walk: boolean;
+}
+
+/** See {@link ErrorPfnQuestion}. */
+export const errorPfn: Point<ErrorPfnQuestion, Exit | undefined> = definePoint(
+  'arm64.error-pfn',
+  (fns) => (q) => {
+    for (const f of fns) {
+      const e = f(q);
+      if (e) return e;
+    }
+    return undefined;
+  },
+);
