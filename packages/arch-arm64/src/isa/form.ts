@@ -91,14 +91,16 @@ export interface Derived {
  *   in decimal (always so inside brackets). Write `#` before it; assembly takes it without, too.
  * - `<label:imm26>`: pc-relative target, signed field * 4.
  * - `<index*N>`: register offset of a load/store (fields Rm, option, S), N = log2 of the bytes accessed.
- * - `{, #<imm9:s>}`: an optional part, left out of the disassembly when all its fields are 0; fields that assembly
- *   does not name are 0. `{, lsl #12 if sh}`: printed if field `sh` is not 0; naming it sets `sh` to 1.
+ * - `{, #<imm9:s>}`: an optional part, left out of the disassembly when all its fields are 0 (of a class: when its
+ *   text is empty); fields that assembly does not name are 0. `{, lsl #12 if sh}`: printed if field `sh` is not 0; naming it sets `sh` to 1.
  * - The mnemonic itself may hold `<cond>` (`b.<cond>`).
  */
 export interface AsmLine {
   readonly text: string;
   /** Fields with a fixed value in this syntax: set by assembly, and a condition for disassembly. */
   readonly with?: Bits;
+  /** Further fields that follow from those assembly has read (`N` from `sf`). */
+  readonly complete?: (b: Bits) => Bits;
   /** Further condition for disassembly to prefer this line (aliases). Assembly tries every line. */
   readonly if?: (b: Bits) => boolean;
   /** Assembly accepts it, disassembly never prints it. */

@@ -1,0 +1,35 @@
+/** Every row of the A64 table, chapter by chapter. */
+import { atomicForms } from './atomics.ts';
+import { branchForms } from './branches.ts';
+import { dataBitsForms } from './data-bits.ts';
+import { dataImmediateForms } from './data-immediate.ts';
+import { dataMultiplyForms } from './data-multiply.ts';
+import { dataRegisterForms } from './data-register.ts';
+import { exclusiveForms } from './exclusive.ts';
+import type { Feature, Form } from './form.ts';
+import { literalForms } from './loads-stores-literal.ts';
+import { pairForms } from './loads-stores-pair.ts';
+import { registerForms } from './loads-stores-register.ts';
+import { unprivilegedForms } from './loads-stores-unprivileged.ts';
+import { simdRegisterForms } from './simd-registers.ts';
+import { simdStructureForms } from './simd-structures.ts';
+
+/** The rows of Armv8.0 and of every {@link Feature}. */
+export const FORMS: readonly Form[] = [
+  ...dataImmediateForms,
+  ...dataRegisterForms,
+  ...dataMultiplyForms,
+  ...dataBitsForms,
+  ...branchForms,
+  ...literalForms,
+  ...pairForms,
+  ...registerForms,
+  ...unprivilegedForms,
+  ...exclusiveForms,
+  ...atomicForms,
+  ...simdRegisterForms,
+  ...simdStructureForms,
+];
+
+/** Features of the default CPU model: Armv8.0 with LSE, CRC32, PAN and RAS; SIMD registers can be moved only. */
+export const FEATURES: readonly Feature[] = ['lse', 'crc32', 'pan', 'ras', 'fpsimd'];

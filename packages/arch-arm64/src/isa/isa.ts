@@ -1,0 +1,97 @@
+/** The A64 instruction set as the engine takes it: registers, flags, record layout, handlers, decoder. */
+import type { DecodeSite, Handler, Isa, StateVar } from '@faultyard/engine';
+import { extract } from './bits.ts';
+import { CONTEXTS } from './contexts.ts';
+import { EXCLUSIVE_STATE } from './exclusive.ts';
+import type { Feature, Form } from './form.ts';
+import { FEATURES, FORMS } from './forms.ts';
+import { Slow } from './slow.ts';
+import { buildTable, type Table, variantOf } from './table.ts';
+
+/** What an A64 instruction set is made from. */
+export interface A64Options {
+  /** Rows beyond {@link FORMS} (a plugin's instructions). */
+  readonly forms?: readonly Form[];
+  /** Features present; default {@link FEATURES}. */
+  readonly features?: readonly Feature[];
+  /** Further state variables that added rows use. */
+  readonly state?: Readonly<Record<string, StateVar>>;
+}
+
+/** The engine's view of A64 with the table behind it. */
+export interface A64Isa extends Isa {
+  readonly table: Table;
+}
+
+/** Byte offsets of the record's fields; bytes 0 and 1 are the engine's. */
+const at = { rd: 2, rn: 3, rm: 4, ra: 5, x: 6, y: 7, imm: 8 } as const;
+
+/** The condition flags, see flags.ts. */
+const FLAGS: Readonly<Record<string, StateVar>> = {
+  fn: { ty: 'i64', hot: true },
+  fz: { ty: 'i64', hot: true },
+  fc: { ty: 'i32', hot: true },
+  fv: { ty: 'i64', hot: true },
+};
+
+/**
+ * Builds the instruction set.
+ * @throws TableError if an added row is malformed or overlaps another row.
+ */
+export function a64(options: A64Options = {}): A64Isa {
+  const table = buildTable([...FORMS, ...(options.forms ?? [])], new Set(options.features ?? FEATURES));
+  const undefinedInstruction: Handler = {
+    name: 'undefined',
+    ends: true,
+    sem: (b) => b.slow(Slow.Undefined),
+  };
+  const handlers: Handler[] = table.variants.map((variant) => ({
+    name: variant.name,
+    ends: variant.row.form.ends ?? false,
+    sem: (b, f) => variant.row.form.sem(b, f, variant.values),
+  }));
+  const undefinedHandler = handlers.push(undefinedInstruction) - 1;
+  return {
+    name: 'a64',
+    unit: 4,
+    recordSize: 16,
+    fields: {
+      rd: { at: at.rd, ty: 'u8' },
+      rn: { at: at.rn, ty: 'u8' },
+      rm: { at: at.rm, ty: 'u8' },
+      ra: { at: at.ra, ty: 'u8' },
+      x: { at: at.x, ty: 'u8' },
+      y: { at: at.y, ty: 'u8' },
+      imm: { at: at.imm, ty: 'i64' },
+    },
+    files: { x: { count: 34, size: 8 }, v: { count: 32, size: 16 } },
+    state: { ...FLAGS, ...EXCLUSIVE_STATE, ...options.state },
+    contexts: CONTEXTS,
+    handlers,
+    undefinedHandler,
+    table,
+    decode(site: DecodeSite, out: { handler: number }): number {
+      out.handler = undefinedHandler;
+      const word = site.dv.getInt32(site.code, true);
+      const row = table.find(word);
+      if (!row) return 4;
+      const b = extract(row.pattern, word, row.scratch);
+      const variant = variantOf(row, word, b);
+      if (!variant) return 4;
+      out.handler = variant.index;
+      const record = row.form.record(b);
+      const { u8, i32, record: to } = site;
+      if (record.rd !== undefined) u8[to + at.rd] = record.rd;
+      if (record.rn !== undefined) u8[to + at.rn] = record.rn;
+      if (record.rm !== undefined) u8[to + at.rm] = record.rm;
+      if (record.ra !== undefined) u8[to + at.ra] = record.ra;
+      if (record.x !== undefined) u8[to + at.x] = record.x;
+      if (record.y !== undefined) u8[to + at.y] = record.y;
+      if (record.imm !== undefined) {
+        i32[(to + at.imm) >> 2] = record.imm[0];
+        i32[(to + at.imm + 4) >> 2] = record.imm[1];
+      }
+      return 4;
+    },
+  };
+}
