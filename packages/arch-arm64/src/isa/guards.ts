@@ -3,6 +3,10 @@
  * recomputes them when the exception level, the stack pointer selection or the register named here changes. When
  * generated code leaves with `Leave.Guard`, pc is the instruction, nothing of it is done, and the vCPU takes the
  * exception named here. Bits 16..31 are free for plugins.
+ *
+ * Generated code also owns state that the vCPU must read and write in the block (`Cpu.stateAddr`): TPIDR_EL0,
+ * TPIDRRO_EL0, TPIDR_EL1 and the SP_EL0 that is not in use (`SYSTEM_STATE` in `system.ts`), and the exclusive monitor
+ * (`EXCLUSIVE_STATE` in `exclusive.ts`; ERET opens it by clearing `exclusiveSize`).
  */
 
 /** FP/SIMD access traps at the current exception level (CPACR_EL1.FPEN): EC 0x07, ISS 0x1e00000 (CV=1, COND=14). */
