@@ -1,2 +1,4 @@
 /** Scenarios, decision tables and conformance tests for authors of Faultyard plugins. */
-export {};
+export * from './ride.ts';
+export * from './scenario.ts';
+export * from './table.ts';

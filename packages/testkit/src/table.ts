@@ -1,0 +1,105 @@
+/** Decision tables: what must happen, as committed data, one outcome code per row, variant and column. */
+import { FaultyardError, type KnobValue } from '@faultyard/core';
+
+/** Knob values by id, in full (`sea.walkRule`) or bare (`walkRule`), as `--set` or a table gives them. */
+export type KnobSet = Readonly<Record<string, KnobValue>>;
+
+/** A column: a policy, as a named set of knob values. */
+export interface TableColumn {
+  readonly title: string;
+  readonly knobs?: KnobSet | undefined;
+}
+
+/** Other codes for the same entry under other knobs, another kernel, or another reading of the source. */
+export interface TableAlternative {
+  readonly knobs?: KnobSet | undefined;
+  readonly kernel?: string | undefined;
+  readonly reading?: string | undefined;
+  readonly cells: Readonly<Record<string, string>>;
+}
+
+/** One row of the table, or one variant of it. */
+export interface TableEntry {
+  /** `row`, or `row/variant`. */
+  readonly id: string;
+  readonly row: string;
+  readonly variant?: string | undefined;
+  readonly title: string;
+  /** Id of the scenario that produces it. */
+  readonly scenario: string;
+  /** Facts of guest and harness, for the scenario. */
+  readonly setup?: Readonly<Record<string, unknown>> | undefined;
+  readonly knobs?: KnobSet | undefined;
+  /** Outcome codes by column; `n/a` where the source has none. */
+  readonly cells: Readonly<Record<string, string>>;
+  readonly alt?: readonly TableAlternative[] | undefined;
+  /** Words of the source by column. */
+  readonly why?: Readonly<Record<string, string>> | undefined;
+  /** Described, but not driven: a fidelity gap of the package. */
+  readonly gap?: boolean | undefined;
+}
+
+/** A decision table. */
+export interface DecisionTable {
+  /** Document and section it is transcribed from. */
+  readonly source: string;
+  /** Columns in order. */
+  readonly columns: Readonly<Record<string, TableColumn>>;
+  /** Knobs pinned for every entry that does not say otherwise. */
+  readonly knobs?: KnobSet | undefined;
+  readonly rows: readonly TableEntry[];
+}
+
+/** Code of a cell without outcome. */
+export const NOT_APPLICABLE = 'n/a';
+
+/** The last part of a knob's id: `sea.vmm.threshold` and `threshold` are the same knob. */
+export function bareKnob(id: string): string {
+  return id.slice(id.lastIndexOf('.') + 1);
+}
+
+/** Knob values of a cell, by bare name: pinned, then the column's, the entry's, and those set by hand. */
+export function cellKnobs(
+  table: DecisionTable,
+  entry: TableEntry,
+  column: string,
+  set: KnobSet = {},
+): KnobSet {
+  const out: Record<string, KnobValue> = {};
+  for (const knobs of [table.knobs, table.columns[column]?.knobs, entry.knobs, set])
+    for (const [id, v] of Object.entries(knobs ?? {})) out[bareKnob(id)] = v;
+  return out;
+}
+
+/**
+ * What a cell must give under `set`: the code of the alternative that matches with the most knobs, else the cell's own.
+ * @throws FaultyardError FY_SCENARIO for a column that the table does not have.
+ */
+export function expectedCode(
+  table: DecisionTable,
+  entry: TableEntry,
+  column: string,
+  set: KnobSet = {},
+): string {
+  const code = entry.cells[column];
+  if (code === undefined)
+    throw new FaultyardError('FY_SCENARIO', {
+      scenario: entry.scenario,
+      why: `row ${entry.id} has no column ${column}`,
+      fix: `columns: ${Object.keys(entry.cells).join(', ')}`,
+    });
+  const knobs = cellKnobs(table, entry, column, set);
+  let best = code;
+  let most = 0;
+  for (const a of entry.alt ?? []) {
+    const wants = Object.entries(a.knobs ?? {});
+    const other = a.cells[column];
+    if (other === undefined || a.kernel !== undefined || a.reading !== undefined || wants.length <= most)
+      continue;
+    if (wants.every(([id, v]) => String(knobs[bareKnob(id)]) === String(v))) {
+      best = other;
+      most = wants.length;
+    }
+  }
+  return best;
+}
