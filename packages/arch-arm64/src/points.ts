@@ -2,8 +2,7 @@
  * Where fault plugins decide. The arch computes what happened; these points say what host and KVM make of it.
  * Without a plugin KVM is the oldest upstream: every external abort of the guest becomes an SError.
  */
-import { definePoint, type Exit, type Point, type Task } from '@faultyard/core';
-import type { Arm64Vcpu } from './vcpu.ts';
+import { definePoint, type Exit, type Point, type Task, type Vcpu } from '@faultyard/core';
 
 /** What kind of access met the error (DDI 0487 D20.4: each may be reported differently). */
 export type AbortClass = 'load' | 'store' | 'fetch' | 'walk' | 'cmo' | 'atomic';
@@ -21,7 +20,12 @@ export interface ExternalAbort {
   /** Guest physical address of the granule that is bad. */
   readonly gpa: bigint;
   /** For `walk`: whose table, and its level 0..3. */
-  readonly walk?: { readonly stage: 1 | 2; readonly level: number };
+  readonly walk?: {
+    readonly stage: 1 | 2;
+    readonly level: number;
+    /** Whether the CPU says so: ESR.S1PTW (a stage-2 table reported on its descriptor's address has it clear). */
+    readonly s1ptw: boolean;
+  };
   /** The access was made for an instruction fetch (a fetch, or the walk for one). */
   readonly forFetch: boolean;
   /** Interrupted at EL0? */
@@ -93,10 +97,35 @@ export const kvmRules: Point<void, Partial<KvmRules>> & { combine(f: readonly ((
     combine: (fns) => () => Object.assign({}, OLDEST_RULES, ...fns.map((f) => f())) as KvmRules,
   };
 
+/** What a fault plugin may do with a vCPU (`Arm64Vcpu` implements it): the raw primitives, no policy. */
+export interface FaultPort {
+  /** Core's vCPU. */
+  readonly core: Vcpu;
+  /** What KVM saved of the last abort; injection uses it. State (a cell). */
+  fault: FaultInfo;
+  /** The VM advertises RAS (ID_AA64PFR0_EL1.RAS != 0). */
+  readonly hasRas: boolean;
+  /**
+   * The CPU itself takes a synchronous external abort to EL1 (no KVM): vector, ESR_EL1, FAR_EL1 per DDI 0487 D1.10.
+   * `esr` is the EL2 form (EC 0x20/0x24); the EC is re-based to the interrupted level.
+   */
+  takeExternalAbort(esr: number, far: bigint): void;
+  /** AT S1E1R on an address, walking the tables afresh: the IPA, or nothing when it fails. Changes nothing. */
+  translateEl1Read(va: bigint): bigint | undefined;
+  /** kvm_inject_serror: ISS given, or IDS=1 (0x1000000). */
+  injectSError(iss?: number): void;
+  /** kvm_inject_sea: a data (or instruction) abort at `far` by {@link KvmRules}; `false` when KVM injects nothing. */
+  injectSea(iabt: boolean, far: bigint): boolean;
+}
+
 /** Question of {@link externalAbort}. */
 export interface ExternalAbortQuestion {
-  readonly vcpu: Arm64Vcpu;
+  readonly vcpu: FaultPort;
   readonly abort: ExternalAbort;
+  /** A synthetic abort brings its own report (ESR_EL2, FAR_EL2), e.g. EC 0x25 on the VNCR page; no capture is made. */
+  readonly report?: { readonly esr: number; readonly far: bigint };
+  /** The vCPU is in hypervisor context (vEL2, or host EL0 under vHCR.E2H/TGE); only with a synthetic abort. */
+  readonly hypContext?: boolean;
 }
 
 /**
@@ -120,7 +149,7 @@ function* legacyExternalAbort(q: ExternalAbortQuestion): Task<Exit | undefined> 
  * poison, EFAULT for the rest.
  */
 export interface ErrorPfnQuestion {
-  readonly vcpu: Arm64Vcpu;
+  readonly vcpu: FaultPort;
   readonly pfn: 'fault' | 'hwpoison' | 'ro-fault' | 'sigpending' | 'needs-io';
   /** Page of the fault IPA. */
   readonly gpa: number;

@@ -1,0 +1,74 @@
+/** The plugin: its knobs, exit, capability, and the points of arm64 where it decides. */
+import { externalAbort, type KvmRules, kvmRules } from '@faultyard/arch-arm64';
+import { type CapDef, definePlugin, type Plugin } from '@faultyard/core';
+import { Claims } from './claim.ts';
+import { armSeaCodec } from './exit.ts';
+import { SEA_KNOBS, type SeaKnobs, seaKnobs } from './knobs.ts';
+import { routeSea } from './route.ts';
+
+/** What `vm.api(sea())` gives. */
+export interface SeaApi {
+  /** Values of the plugin's knobs in this VM. */
+  readonly knobs: SeaKnobs;
+}
+
+const CAPABILITY: CapDef = {
+  name: 'arm-sea-to-user',
+  kvm: 'KVM_CAP_ARM_SEA_TO_USER',
+  number: (knobs) => Number(seaKnobs(knobs).capExitNumbers.split('/')[0]),
+  check: 1,
+  enable: 'vm',
+  meaning: 'external aborts that nobody claims leave as KVM_EXIT_ARM_SEA; off: they become SErrors',
+};
+
+/** Rules of the arch that the knobs set. */
+export function rules(k: SeaKnobs): Partial<KvmRules> {
+  return {
+    hostRas: k.hostRas === '1',
+    vmRas: Number(k.vmRas) as 0 | 1 | 2 | 3,
+    rasRegisters: k.rasRegs,
+    delivery: {
+      load: k.deliverLoad,
+      store: k.storeConsumes === 'none' ? 'none' : k.deliverStore,
+      fetch: k.deliverFetch,
+      walk: k.deliverWalk,
+      cmo: k.deliverCmo,
+      atomic: k.deliverAtomic,
+    },
+    injectFnV: k.injectFnV,
+    injectLevel: k.injectLevel,
+    injectIL: k.injectIL,
+    eventsCommit: k.eventsCommit,
+    eventsUninit: k.eventsUninit,
+    eventsAtomic: k.eventsAtomic === 'yes',
+    serror: k.serrorInjection,
+    serrorTopByte: k.vserrorTopByte === 'BD' ? 0xbd : 0xbf,
+    serrorWhilePending: k.serrorWhilePending,
+  };
+}
+
+/**
+ * KVM's routing of guest synchronous external aborts on arm64, and KVM_EXIT_ARM_SEA.
+ * Needs the plugin `arm64`. Defaults are Linux 6.19; every alternative is a knob ({@link SEA_KNOBS}).
+ */
+export function sea(): Plugin<'arm-sea', SeaApi> {
+  return definePlugin({
+    name: 'sea',
+    core: '^1.0.0',
+    summary: 'guest synchronous external aborts: KVM_EXIT_ARM_SEA, APEI claims, SError injection',
+    needs: ['arm64'],
+    exits: { 'arm-sea': armSeaCodec },
+    caps: [CAPABILITY],
+    knobs: SEA_KNOBS,
+    setup: (ctx): SeaApi => {
+      const knobs = seaKnobs(ctx.knobs);
+      const claims = new Claims(knobs);
+      ctx.cell(claims.cell);
+      if (knobs.capEnabled === 'on') ctx.vm.enableCap('arm-sea-to-user');
+      ctx.contribute(kvmRules, () => rules(knobs));
+      const route = { knobs, claims, capability: () => ctx.enabled('arm-sea-to-user') };
+      ctx.contribute(externalAbort, (q) => routeSea(q, route));
+      return { knobs };
+    },
+  });
+}
