@@ -1,2 +1,15 @@
-/** Synchronous external aborts and SErrors as KVM on arm64 routes them, and what a VMM can answer. */
-export {};
+/** What a VMM can do about a guest's external abort, as steps that compose. */
+export { type Door, type SeaEvent, type SeaSyndrome, syndrome } from './event.ts';
+export { type Replay, inject, injectEvents, injectRegisters } from './inject.ts';
+export { type Observe, observe, type SeaRecord } from './observe.ts';
+export { SeaPolicy, type SeaStep, type StepResult, seaPolicy } from './policy.ts';
+export {
+  ignore,
+  kill,
+  moveWithout,
+  type RestartOrder,
+  type Threshold,
+  type ThresholdOptions,
+  threshold,
+} from './threshold.ts';
+export { cutSlot, type Hole, type SlotLayout, splitSlot, unmap } from './unmap.ts';
