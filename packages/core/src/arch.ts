@@ -1,6 +1,8 @@
 /** What an architecture package gives to core: how to make a vCPU, and what core asks of it. */
 import type { Cell } from './cell.ts';
 import type { Exit } from './exit.ts';
+import type { MemslotRules } from './memslot.ts';
+import type { Stage2Rules } from './stage2.ts';
 import type { Task } from './task.ts';
 import type { Vcpu } from './vcpu.ts';
 import type { Vm } from './vm.ts';
@@ -60,6 +62,8 @@ export interface ArchVcpu {
   read(name: string): bigint | undefined;
   /** Writes a register by name (masked as the hardware would); `false` when there is none of that name. */
   write(name: string, value: bigint): boolean;
+  /** Name of the register behind a KVM_SET_ONE_REG id; `undefined` (and ENOENT) for an id it does not know. */
+  oneReg?(id: bigint): string | undefined;
   /** Runs guest code for at most `slice` (>= 1) instructions; {@link retired} tells how many completed. */
   enter(slice: number): StopReason;
   /** Instructions completed by the last {@link enter}. */
@@ -99,13 +103,11 @@ export interface ArchVcpu {
 export interface ArchDef {
   /** `arm64`, `x86`. */
   readonly name: string;
-  /** Bits of guest physical addresses. */
-  readonly ipaBits: number;
-  /** Rules of KVM_SET_USER_MEMORY_REGION that differ: usable slot ids, address spaces, errno beyond the IPA limit. */
-  readonly memslots: {
-    readonly ids: number;
-    readonly addressSpaces: number;
-    readonly beyondLimit: 'EFAULT' | 'EINVAL';
-  };
+  /** Rules of KVM_SET_USER_MEMORY_REGION that differ between architectures. */
+  readonly memslots: MemslotRules;
+  /** Rules of KVM's fault path that differ between architectures. */
+  readonly stage2: Stage2Rules;
+  /** End of the user half of the VMM's address space, in bytes. */
+  readonly taskSize: number;
   createVcpu(vm: Vm, vcpu: Vcpu): ArchVcpu;
 }

@@ -1,5 +1,4 @@
 /** A VM: plugins resolved once, memory, vCPUs, capabilities, operations, and the run loop. */
-import { type Gpa, hex, toNumber } from './address.ts';
 import type { ArchDef } from './arch.ts';
 import { KernelBus } from './bus.ts';
 import { Capabilities } from './cap.ts';
@@ -10,8 +9,8 @@ import type { Exit, ExitCodec, ExitKind } from './exit.ts';
 import { AddressSpace } from './host/address-space.ts';
 import { HostMemory } from './host/memory.ts';
 import { type KnobDef, type Knobs, type KnobValue, resolveKnobs } from './knob.ts';
-import { Memslots } from './memslot.ts';
-import { type MemoryRegion, type OpDef, type OpName, type OpMap, Ops } from './op.ts';
+import { type MemoryRegion, Memslots } from './memslot.ts';
+import { type IoctlResult, type OpDef, type OpMap, type OpName, Ops } from './op.ts';
 import { type AnyPlugin, type InstalledExits, type Plugin, resolvePlugins, type SetupCtx } from './plugin.ts';
 import type { Point } from './point.ts';
 import { type Schedule, Scheduler } from './scheduler.ts';
@@ -21,6 +20,13 @@ import { Stage2 } from './stage2.ts';
 import { drive } from './task.ts';
 import { Trace } from './trace.ts';
 import { DEFAULT_BUDGET, Vcpu } from './vcpu.ts';
+
+let shared: HostMemory | undefined;
+/** The process's host memory: one for all VMs that bring none of their own, so that forks can share frames. */
+function sharedHost(): HostMemory {
+  shared ??= new HostMemory();
+  return shared;
+}
 
 /** A memslot to start with; without `hva` the VM maps anonymous memory for it. */
 export interface InitialMemslot {
@@ -88,6 +94,8 @@ export class Vm<E extends ExitKind = ExitKind> {
   readonly mm: AddressSpace;
   readonly memslots: Memslots;
   readonly stage2: Stage2;
+  /** Guest memory as the VMM reaches it. */
+  readonly memory: GuestMemory;
   readonly bus: KernelBus = new KernelBus();
   readonly clock: Clock;
   readonly trace: Trace = new Trace();
@@ -142,10 +150,13 @@ export class Vm<E extends ExitKind = ExitKind> {
     this.exitCodecs = codecs;
     this.seed = o.seed ?? 1;
     this.clock = new Clock(o.nsPerInstruction);
-    this.host = o.host ?? HostMemory.shared();
-    this.mm = new AddressSpace(this.host);
-    this.memslots = new Memslots(this.mm, arch.memslots, arch.ipaBits);
-    this.stage2 = new Stage2(this.mm, this.memslots);
+    this.host = o.host ?? sharedHost();
+    this.mm = new AddressSpace(this.host, { taskSize: arch.taskSize });
+    this.memslots = new Memslots(this.mm, arch.memslots);
+    this.stage2 = new Stage2(this.mm, this.memslots, arch.stage2);
+    this.memory = new GuestMemory(this.mm, this.memslots, (gpa, size) =>
+      this.trace.emit({ name: 'unmapped_read', time: this.clock.now, vcpu: -1, gpa: BigInt(gpa), size }),
+    );
     this.caps = new Capabilities(this.plugins, this.knobs);
     this.ops = new Ops(this.plugins);
     this.scheduler = new Scheduler(this as Vm);
@@ -225,23 +236,22 @@ export class Vm<E extends ExitKind = ExitKind> {
 
   /** Adds memory: a memslot, with anonymous memory behind it unless `hva` is given. */
   addMemory(s: InitialMemslot): void {
-    const slot = s.slot ?? this.memslots.free();
-    const address = s.hva ?? this.mm.mmap({ length: Number(s.size), prot: 'rw', kind: 'anon' });
-    this.setMemoryRegion({
-      slot,
-      gpa: s.gpa,
-      size: s.size,
-      hva: BigInt(address),
-      ...(s.flags ? { flags: s.flags } : {}),
-    });
+    let slot = s.slot ?? 0;
+    if (s.slot === undefined) while (this.memslots.byId(slot)) slot++;
+    const hva = s.hva ?? drive(this.mm.mmap({ size: s.size }));
+    this.setMemoryRegion({ slot, gpa: s.gpa, size: s.size, hva, ...(s.flags ? { flags: s.flags } : {}) });
   }
-  /** KVM_SET_USER_MEMORY_REGION(2), driven to its end. @throws KvmError with KVM's errno. */
+  /** KVM_SET_USER_MEMORY_REGION2, driven to its end. @throws KvmError with KVM's errno. */
   setMemoryRegion(r: MemoryRegion): void {
     drive(this.memslots.set(r));
   }
   /** An operation on the VM by name. @throws KvmError, FaultyardError FY_OP_UNKNOWN. */
   op<N extends OpName>(name: N, arg: OpMap[N]['arg']): OpMap[N]['result'] {
     return this.ops.call(this as Vm, name, arg);
+  }
+  /** ioctl on the VM (or the system), in bytes; see {@link Ops.ioctl}. */
+  ioctl(number: number, arg?: Uint8Array | bigint | number): IoctlResult {
+    return this.ops.ioctl(this as Vm, number, arg);
   }
   /**
    * KVM_ENABLE_CAP. @throws KvmError EINVAL for one that cannot be enabled, FaultyardError FY_CAP_UNSUPPORTED for an
@@ -255,49 +265,30 @@ export class Vm<E extends ExitKind = ExitKind> {
     return this.caps.check(cap);
   }
 
-  /**
-   * Reads guest memory as the VMM would, through its own mapping. Holes and unreadable pages read as ones and say so
-   * in the trace.
-   */
-  read(gpa: Gpa | bigint | number, length: number): Uint8Array {
-    return this.memslots.read(this.#address(gpa), length, (a, n) =>
-      this.trace.emit({ name: 'unmapped_read', time: this.clock.now, vcpu: -1, gpa: BigInt(a), size: n }),
-    );
+  /** Looks at guest memory without any effect; see {@link GuestMemory.read}. */
+  read(gpa: bigint | number, length: number): Uint8Array {
+    return this.memory.read(gpa, length);
   }
-  /** Writes guest memory as the VMM would. @throws FaultyardError FY_ADDRESS when a page is not there. */
-  write(gpa: Gpa | bigint | number, bytes: Uint8Array): void {
-    this.memslots.write(this.#address(gpa), bytes);
+  /** Writes guest memory as the VMM would; see {@link GuestMemory.write}. */
+  write(gpa: bigint | number, bytes: Uint8Array): void {
+    this.memory.write(gpa, bytes);
   }
-  /** Reads an unsigned little-endian value of 1, 2, 4 or 8 bytes. */
-  peek(gpa: Gpa | bigint | number, size: 1 | 2 | 4 | 8 = 8): bigint {
+  /** Looks at an unsigned little-endian value of 1, 2, 4 or 8 bytes. */
+  peek(gpa: bigint | number, size: 1 | 2 | 4 | 8 = 8): bigint {
     return this.read(gpa, size).reduceRight((v, b) => (v << 8n) | BigInt(b), 0n);
   }
   /** Writes a little-endian value. */
-  poke(gpa: Gpa | bigint | number, value: bigint | number, size: 1 | 2 | 4 | 8 = 8): void {
+  poke(gpa: bigint | number, value: bigint | number, size: 1 | 2 | 4 | 8 = 8): void {
     const v = BigInt.asUintN(64, BigInt(value));
-    this.write(
-      gpa,
-      Uint8Array.from({ length: size }, (_, i) => Number((v >> BigInt(8 * i)) & 0xffn)),
-    );
+    this.write(gpa, Uint8Array.from({ length: size }, (_, i) => Number((v >> BigInt(8 * i)) & 0xffn)));
   }
-  /** Marks the host page behind a gpa poisoned: the next consumption is an external abort. */
-  poison(gpa: Gpa | bigint | number): void {
-    this.memslots.poison(this.#address(gpa), true);
+  /** Marks the host page behind a gpa bad: the next consumption is an external abort. */
+  poison(gpa: bigint | number): void {
+    this.memory.poison(gpa, true);
   }
-  /** Takes the poison away again (the data are what they were). */
-  heal(gpa: Gpa | bigint | number): void {
-    this.memslots.poison(this.#address(gpa), false);
-  }
-  #address(a: bigint | number): number {
-    const n = toNumber(a);
-    if (n === undefined)
-      throw new FaultyardError('FY_ADDRESS', {
-        what: 'gpa',
-        value: hex(a),
-        why: 'is not an address below 2^53',
-        fix: 'give a guest physical address',
-      });
-    return n;
+  /** Makes it good again (the data are what they were). */
+  heal(gpa: bigint | number): void {
+    this.memory.poison(gpa, false);
   }
 
   /** Steps the schedule to the next exit of any vCPU. */

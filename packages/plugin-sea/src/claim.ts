@@ -49,7 +49,8 @@ export class Claims {
       case 'claims':
         break;
     }
-    yield* vcpu.core.vm.memslots.memoryFailure(Number(abort.gpa), { vcpu: vcpu.core.id });
+    const { vm, id } = vcpu.core;
+    yield* vm.memory.memoryFailure(abort.gpa, { vcpu: id }, (s) => vm.signals.send(s));
     return 'claimed';
   }
 

@@ -52,7 +52,7 @@ export function* routeSea(q: ExternalAbortQuestion, ctx: RouteCtx): Task<Exit | 
   const fnv = (syndrome.esr & ISS.FnV) !== 0;
   if (k.notify !== 'exit') {
     // the first postings: a signal with the host address, or 0 when the fault address is unknown
-    const addr = fnv || ipa === undefined ? hva(0) : hva(vcpu.core.vm.memslots.hvaOf(Number(ipa)) ?? 0);
+    const addr = fnv || ipa === undefined ? hva(0) : hva(vcpu.core.vm.memory.hvaOf(ipa) ?? 0);
     vcpu.core.vm.signals.send({ signal: 'SIGBUS', code: 'BUS_OBJERR', addr, lsb: 12, to: { vcpu: vcpu.core.id } });
     return undefined;
   }

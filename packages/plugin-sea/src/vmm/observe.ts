@@ -49,8 +49,8 @@ export function observe(o: { readonly print?: (r: SeaRecord) => void; readonly l
   };
   const record = (e: SeaEvent, p: SeaPolicy): SeaRecord => {
     const page = e.gpa === undefined ? null : e.gpa & ~0xfffn;
-    const slot = page === null ? undefined : p.vm.memslots.at(Number(page));
-    const isRam = slot !== undefined && p.vm.mm.isMemory(slot.hva + (Number(page) - slot.gpa));
+    const slot = page === null ? undefined : p.vm.memory.slotAt(page);
+    const isRam = page !== null && p.vm.memory.isRam(page);
     const seen = page === null ? undefined : first.get(page);
     if (page !== null && isRam && seen === undefined) first.set(page, e.id);
     return {

@@ -103,7 +103,7 @@ export class SeaPolicy {
   #signal(vcpu: Vcpu): SeaEvent | undefined {
     const s = this.vm.signals.drain({ vcpu: vcpu.id }).find((x) => x.code === 'BUS_MCEERR_AR');
     if (!s) return undefined;
-    const gpa = s.addr === undefined ? undefined : this.vm.memslots.gpaOf(Number(s.addr));
+    const gpa = s.addr === undefined ? undefined : this.vm.memory.gpaOf(s.addr);
     return {
       id: ++this.#events,
       door: 'sigbus',

@@ -61,9 +61,9 @@ export function threshold(o: ThresholdOptions = {}): Threshold {
         s.unknown++;
       }
     } else {
-      const slot = p.vm.memslots.at(Number(e.gpa));
+      const slot = p.vm.memory.slotAt(e.gpa);
       if (!slot && p.isolated(e.gpa) && e.door === 'exit' && (o.afterIsolation ?? true)) return 'an isolated page was hit again';
-      if (slot && !p.vm.mm.isMemory(slot.hva + (Number(e.gpa) - slot.gpa))) s.device++;
+      if (slot && !p.vm.memory.isRam(e.gpa)) s.device++;
       else if (!s.pages.includes(e.gpa - (e.gpa % key))) s.pages.push(e.gpa - (e.gpa % key));
     }
     if (syn?.set === 2 && (o.uncontainable ?? true)) return 'uncontainable error';
@@ -117,7 +117,7 @@ export function moveWithout(from: Vm, pages: readonly bigint[], make: () => Vm):
   const to = make();
   to.restore(state);
   state.dispose();
-  for (const p of pages) if (to.memslots.at(Number(p))) splitSlot(to, Number(p));
+  for (const p of pages) if (to.memory.slotAt(p)) splitSlot(to, Number(p));
   return to;
 }
 

@@ -48,7 +48,7 @@ export function cutSlot(s: SlotLayout, page: number, newId: number): readonly Sl
  */
 export function splitSlot(vm: Vm, gpa: number): Uint8Array | undefined {
   const page = gpa - (gpa % PAGE);
-  const s = vm.memslots.at(page);
+  const s = vm.memory.slotAt(page);
   const inside = vm.vcpus.find((v) => v.open);
   if (inside)
     throw new FaultyardError('FY_POLICY', {
@@ -89,14 +89,14 @@ export function unmap(o: { readonly hole?: Hole; readonly page?: (e: SeaEvent, p
       if (hole === 'none' || e.door === 'hole') return 'next';
       const gpa = e.gpa ?? o.page?.(e, p);
       if (gpa === undefined || (e.esr !== undefined && syndrome(e.esr).nestSuspect)) return 'next';
-      const slot = p.vm.memslots.at(Number(gpa));
+      const slot = p.vm.memory.slotAt(gpa);
       if (!slot || p.isolated(gpa)) return 'next';
-      if (!p.vm.mm.isMemory(slot.hva + (Number(gpa) - slot.gpa))) return 'next';
+      if (!p.vm.memory.isRam(gpa)) return 'next';
       const count = e.lsb !== undefined && e.lsb > 12 ? 2 ** (e.lsb - 12) : 1;
       const first = Number(gpa) - (Number(gpa) % (PAGE * count));
       for (let n = 0; n < count; n++) {
         const at = first + n * PAGE;
-        if (!p.vm.memslots.at(at)) continue;
+        if (!p.vm.memory.slotAt(at)) continue;
         if (hole === 'memslot') splitSlot(p.vm, at);
         else p.vm.memslots.userfault(at, true);
         p.markIsolated(BigInt(at));
