@@ -2,7 +2,9 @@
  * Where fault plugins decide. The arch computes what happened; these points say what host and KVM make of it.
  * Without a plugin KVM is the oldest upstream: every external abort of the guest becomes an SError.
  */
-import { definePoint, type Exit, type Point, type Task, type Vcpu } from '@faultyard/core';
+import { definePoint, type Exit, firstOf, listOf, type Point, type Task, type Vcpu } from '@faultyard/core';
+import type { Form } from './isa/form.ts';
+import type { SysregDef } from './sysregs/def.ts';
 
 /** What kind of access met the error (DDI 0487 D20.4: each may be reported differently). */
 export type AbortClass = 'load' | 'store' | 'fetch' | 'walk' | 'cmo' | 'atomic';
@@ -110,6 +112,8 @@ export interface FaultPort {
    * `esr` is the EL2 form (EC 0x20/0x24); the EC is re-based to the interrupted level.
    */
   takeExternalAbort(esr: number, far: bigint): void;
+  /** Sets or clears a guard bit (16..31 belong to plugins). State (a cell). */
+  setGuard(bit: number, on: boolean): void;
   /** AT S1E1R on an address, walking the tables afresh: the IPA, or nothing when it fails. Changes nothing. */
   translateEl1Read(va: bigint): bigint | undefined;
   /** kvm_inject_serror: ISS given, or IDS=1 (0x1000000). */
@@ -169,3 +173,28 @@ export const errorPfn: Point<ErrorPfnQuestion, Exit | undefined> = definePoint(
     return undefined;
   },
 );
+
+/**
+ * Rows that plugins add to the instruction table, before the interpreter is emitted. An encoding that overlaps an
+ * existing row fails at load.
+ */
+export const instructions: Point<void, readonly Form[]> = listOf('arm64.instructions');
+
+/** System registers that plugins add; encodings must be free. */
+export const systemRegisters: Point<void, readonly SysregDef[]> = listOf('arm64.system-registers');
+
+/** A guard bit that a plugin owns was set when an instruction asked for it (`Builder.guard`, bits 16..31). */
+export interface InterceptQuestion {
+  readonly vcpu: FaultPort;
+  /** The guard's number. */
+  readonly guard: number;
+}
+
+/**
+ * What becomes of a guarded instruction: an exit (pc stays at the instruction), `undefined-instruction` (the guest
+ * takes EC 0), or `skip` (it is retired without effect). The first contribution that answers decides; nobody: UNDEFINED.
+ */
+export const intercept: Point<InterceptQuestion, Exit | 'undefined-instruction' | 'skip' | undefined> = firstOf<
+  InterceptQuestion,
+  Exit | 'undefined-instruction' | 'skip' | undefined
+>('arm64.intercept', () => 'undefined-instruction');
