@@ -13,6 +13,8 @@ import { registerForms } from './loads-stores-register.ts';
 import { unprivilegedForms } from './loads-stores-unprivileged.ts';
 import { simdRegisterForms } from './simd-registers.ts';
 import { simdStructureForms } from './simd-structures.ts';
+import { systemForms } from './system.ts';
+import { buildTable, type Table } from './table.ts';
 
 /** The rows of Armv8.0 and of every {@link Feature}. */
 export const FORMS: readonly Form[] = [
@@ -29,7 +31,17 @@ export const FORMS: readonly Form[] = [
   ...atomicForms,
   ...simdRegisterForms,
   ...simdStructureForms,
+  ...systemForms,
 ];
 
 /** Features of the default CPU model: Armv8.0 with LSE, CRC32, PAN and RAS; SIMD registers can be moved only. */
 export const FEATURES: readonly Feature[] = ['lse', 'crc32', 'pan', 'ras', 'fpsimd'];
+
+/** Built on first use: the proof that rows do not overlap takes some tens of milliseconds. */
+let standard: Table | undefined;
+
+/** The table of {@link FORMS} with {@link FEATURES}. */
+export function standardTable(): Table {
+  standard ??= buildTable(FORMS, new Set(FEATURES));
+  return standard;
+}

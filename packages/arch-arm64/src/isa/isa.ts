@@ -4,8 +4,9 @@ import { extract } from './bits.ts';
 import { CONTEXTS } from './contexts.ts';
 import { EXCLUSIVE_STATE } from './exclusive.ts';
 import type { Feature, Form } from './form.ts';
-import { FEATURES, FORMS } from './forms.ts';
+import { FEATURES, FORMS, standardTable } from './forms.ts';
 import { Slow } from './slow.ts';
+import { SYSTEM_STATE } from './system.ts';
 import { buildTable, type Table, variantOf } from './table.ts';
 
 /** What an A64 instruction set is made from. */
@@ -39,7 +40,10 @@ const FLAGS: Readonly<Record<string, StateVar>> = {
  * @throws TableError if an added row is malformed or overlaps another row.
  */
 export function a64(options: A64Options = {}): A64Isa {
-  const table = buildTable([...FORMS, ...(options.forms ?? [])], new Set(options.features ?? FEATURES));
+  const table =
+    options.forms || options.features
+      ? buildTable([...FORMS, ...(options.forms ?? [])], new Set(options.features ?? FEATURES))
+      : standardTable();
   const undefinedInstruction: Handler = {
     name: 'undefined',
     ends: true,
@@ -65,7 +69,7 @@ export function a64(options: A64Options = {}): A64Isa {
       imm: { at: at.imm, ty: 'i64' },
     },
     files: { x: { count: 34, size: 8 }, v: { count: 32, size: 16 } },
-    state: { ...FLAGS, ...EXCLUSIVE_STATE, ...options.state },
+    state: { ...FLAGS, ...EXCLUSIVE_STATE, ...SYSTEM_STATE, ...options.state },
     contexts: CONTEXTS,
     handlers,
     undefinedHandler,
