@@ -18,14 +18,32 @@ export type Schedule =
 /** Instructions a vCPU gets in one round by default. */
 export const DEFAULT_QUANTUM = 10_000;
 
+/** A vCPU, and the instructions it has left. */
+interface Turn {
+  readonly vcpu: number;
+  left: number;
+}
+
+/** Where a schedule stands. */
+export interface SchedulerImage {
+  /** Explicit steps still to come. */
+  readonly steps: readonly { readonly vcpu: number; readonly left: number }[];
+  /** State of the random sequence. */
+  readonly seed: number;
+  /** What is left of the round under way, and its end in virtual ns. */
+  readonly round: readonly { readonly vcpu: number; readonly left: number }[];
+  readonly end: number;
+  readonly inRound: boolean;
+}
+
 /** Steps the vCPUs of a VM through virtual time. */
 export class Scheduler {
   readonly #vm: Vm;
   #schedule: Schedule = { kind: 'round-robin' };
-  #steps: { vcpu: number; left: number }[] = [];
+  #steps: Turn[] = [];
   #seed = 1;
   /** vCPUs still to run in the round under way, each with the instructions it has left in it. */
-  #round: { vcpu: number; left: number }[] = [];
+  #round: Turn[] = [];
   /** End of the round in virtual ns. */
   #end = 0;
   #inRound = false;
@@ -74,7 +92,7 @@ export class Scheduler {
         this.#vm.signals.kick(idle.id);
         return idle.run();
       }
-      const turn = this.#round[0] as { vcpu: number; left: number };
+      const turn = this.#round[0] as Turn;
       const v = vcpus[turn.vcpu] as Vcpu<E>;
       last = v;
       const n = Math.min(turn.left, left);
@@ -150,19 +168,27 @@ export class Scheduler {
   }
 
   /** For snapshots: where the schedule stands. */
-  save(): { readonly steps: readonly { vcpu: number; left: number }[]; readonly seed: number } {
-    return { steps: this.#steps.map((s) => ({ ...s })), seed: this.#seed };
+  save(): SchedulerImage {
+    const copy = (l: readonly Turn[]): Turn[] => l.map((t) => ({ ...t }));
+    return {
+      steps: copy(this.#steps),
+      seed: this.#seed,
+      round: copy(this.#round),
+      end: this.#inRound ? this.#end : 0,
+      inRound: this.#inRound,
+    };
   }
   /** For snapshots. */
-  restore(s: { readonly steps: readonly { vcpu: number; left: number }[]; readonly seed: number }): void {
+  restore(s: SchedulerImage): void {
     this.#steps = s.steps.map((x) => ({ ...x }));
     this.#seed = s.seed;
-    this.#round = [];
-    this.#inRound = false;
+    this.#round = s.round.map((x) => ({ ...x }));
+    this.#end = s.end;
+    this.#inRound = s.inRound;
   }
 }
 
-function parseSteps(text: string, vcpus: number): { vcpu: number; left: number }[] {
+function parseSteps(text: string, vcpus: number): Turn[] {
   return text
     .trim()
     .split(/\s+/)

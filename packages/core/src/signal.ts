@@ -23,6 +23,13 @@ export const SI_CODE: Readonly<Record<Signal['code'], number>> = {
   SI_KERNEL: 0x80,
 };
 
+/** Signals and kicks that wait. */
+export interface SignalImage {
+  readonly queue: readonly Signal[];
+  /** Numbers of the vCPUs whose threads are kicked. */
+  readonly kicks: readonly number[];
+}
+
 /** Pending signals in order. */
 export class SignalQueue {
   #queue: Signal[] = [];
@@ -57,11 +64,13 @@ export class SignalQueue {
     return out;
   }
   /** For snapshots. */
-  save(): readonly Signal[] {
-    return [...this.#queue];
+  save(): SignalImage {
+    return { queue: [...this.#queue], kicks: [...this.#kicks].sort((a, b) => a - b) };
   }
   /** For snapshots. */
-  restore(q: readonly Signal[]): void {
-    this.#queue = [...q];
+  restore(s: SignalImage): void {
+    this.#queue = [...s.queue];
+    this.#kicks.clear();
+    for (const k of s.kicks) this.#kicks.add(k);
   }
 }

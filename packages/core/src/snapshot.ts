@@ -2,7 +2,7 @@
 import { type Cell, digest, type Plain, StateHash } from './cell.ts';
 import { FaultyardError } from './errors.ts';
 import type { MemoryImage } from './host/address-space.ts';
-import type { DeviceAccess } from './vcpu.ts';
+import type { VcpuImage } from './vcpu.ts';
 import type { Vm } from './vm.ts';
 
 /** A point in a VM's life. It holds references to memory until {@link Snapshot.dispose}. */
@@ -77,7 +77,7 @@ export function hashState(vm: Vm): string {
     digest(name, h.feed);
     digest(c.read(), h.feed);
   }
-  digest(coreState(vm) as unknown as Plain, h.feed);
+  digest(hashedCore(vm), h.feed);
   vm.memslots.hash(h.feed);
   return h.hex();
 }
@@ -89,12 +89,22 @@ interface CoreState {
   readonly caps: readonly string[];
   readonly memslots: ReturnType<Vm['memslots']['save']>;
   readonly bugged: boolean;
-  readonly vcpus: readonly {
-    readonly now: number;
-    readonly retired: number;
-    readonly immediateExit: boolean;
-    readonly device: DeviceAccess;
-  }[];
+  readonly vcpus: readonly VcpuImage[];
+}
+
+/** What of core's own state belongs to the hash: not the exits returned, nor how a run was cut into calls. */
+function hashedCore(vm: Vm): Plain {
+  return {
+    clock: vm.clock.now,
+    scheduler: vm.scheduler.save() as unknown as Plain,
+    signals: vm.signals.save() as unknown as Plain,
+    caps: vm.caps.save(),
+    bugged: vm.bugged,
+    vcpus: vm.vcpus.map((v): Plain => {
+      const { now, retired, immediateExit, device, page } = v.save();
+      return { now, retired, immediateExit, device: { ...device }, page: { ...page } };
+    }),
+  };
 }
 
 function coreState(vm: Vm): CoreState {
@@ -105,12 +115,7 @@ function coreState(vm: Vm): CoreState {
     caps: vm.caps.save(),
     memslots: vm.memslots.save(),
     bugged: vm.bugged,
-    vcpus: vm.vcpus.map((v) => ({
-      now: v.now,
-      retired: v.retired,
-      immediateExit: v.immediateExit,
-      device: { ...v.device },
-    })),
+    vcpus: vm.vcpus.map((v) => v.save()),
   };
 }
 
@@ -121,13 +126,5 @@ function restoreCore(vm: Vm, s: CoreState): void {
   vm.caps.restore(s.caps);
   vm.memslots.restore(s.memslots);
   vm.bugged = s.bugged;
-  s.vcpus.forEach((x, i) => {
-    const v = vm.vcpus[i];
-    if (!v) return;
-    v.now = x.now;
-    v.retired = x.retired;
-    v.immediateExit = x.immediateExit;
-    v.open = false;
-    Object.assign(v.device, x.device);
-  });
+  for (const [i, x] of s.vcpus.entries()) vm.vcpus[i]?.restore(x);
 }

@@ -3,8 +3,8 @@ import type { Gpa } from './address.ts';
 import { type ArchVcpu, Stop } from './arch.ts';
 import { FaultyardError } from './errors.ts';
 import type { Exit, ExitKind } from './exit.ts';
-import type { OpMap, OpName } from './op.ts';
-import { RunPage } from './run-page.ts';
+import type { IoctlResult, OpMap, OpName } from './op.ts';
+import { RunPage, type RunPageImage } from './run-page.ts';
 import { at, drive, type Task } from './task.ts';
 import type { Vm } from './vm.ts';
 
@@ -20,6 +20,18 @@ export interface DeviceAccess {
   hi: number;
   /** Whether userspace answered the load. */
   answered: boolean;
+}
+
+/** What a snapshot keeps of a vCPU beside its cells. */
+export interface VcpuImage {
+  readonly now: number;
+  readonly retired: number;
+  readonly immediateExit: boolean;
+  readonly open: boolean;
+  readonly device: DeviceAccess;
+  readonly page: RunPageImage;
+  /** The last exit, so that it can still be answered after a restore. */
+  readonly exit: Exit | undefined;
 }
 
 /** Default budget of {@link Vcpu.run}, in instructions. */
@@ -95,7 +107,7 @@ export class Vcpu<E extends ExitKind = ExitKind> {
   }
   /** The kvm_run page as userspace sees it now (2352 bytes, a live view). */
   get kvmRun(): DataView {
-    return this.#page.view(this.device, this.#last);
+    return this.#page.view(this.#last);
   }
 
   /**
@@ -182,7 +194,7 @@ export class Vcpu<E extends ExitKind = ExitKind> {
       d.pending = false;
       this.arch.complete();
     }
-    if (this.immediateExit) return this.#leave(this.#intr());
+    if (this.immediateExit || this.#page.immediateExit) return this.#leave(this.#intr());
     return undefined;
   }
 
@@ -219,9 +231,37 @@ export class Vcpu<E extends ExitKind = ExitKind> {
     return this.vm.ops.call(this as Vcpu, name, arg);
   }
 
+  /** ioctl on this vCPU, in bytes; see {@link Ops.ioctl}. */
+  ioctl(number: number, arg?: Uint8Array | bigint | number): IoctlResult {
+    return this.vm.ops.ioctl(this as Vcpu, number, arg);
+  }
+
   /** Forgets a pending device access (an injected abort cancels it, KVM: inject_fault.c). */
   cancelDevice(): void {
     this.device.pending = false;
+  }
+
+  /** For snapshots: everything between userspace and KVM. */
+  save(): VcpuImage {
+    return {
+      now: this.now,
+      retired: this.retired,
+      immediateExit: this.immediateExit,
+      open: this.open,
+      device: { ...this.device },
+      page: this.#page.save(),
+      exit: this.#last,
+    };
+  }
+  /** For snapshots. */
+  restore(s: VcpuImage): void {
+    this.now = s.now;
+    this.retired = s.retired;
+    this.immediateExit = s.immediateExit;
+    this.open = s.open;
+    Object.assign(this.device, s.device);
+    this.#page.restore(s.page);
+    this.#last = s.exit;
   }
 
   /** Virtual time of the next thing that wants attention: the vCPU's own timers, and outside rounds the clock's. */
@@ -275,14 +315,14 @@ export class Vcpu<E extends ExitKind = ExitKind> {
       write: d.write,
       value: d.write ? unsigned(d.lo, d.hi, d.size) : 0n,
     } as const;
-    if (d.write) this.#page.store(d);
+    this.#page.mmio(d);
     this.open = false;
     this.#last = e;
     if (this.vm.traced) this.vm.traceExit(e);
     return e as unknown as Exit<E>;
   }
   #leave(e: Exit): Exit<E> {
-    this.#page.encode(e, this.device, this.#last);
+    this.#page.encode(e);
     this.open = false;
     this.#last = e;
     if (this.vm.traced) this.vm.traceExit(e);
