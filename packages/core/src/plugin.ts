@@ -7,6 +7,7 @@ import type { CoreExit, ExitCodec, ExitKind } from './exit.ts';
 import type { KnobDef, Knobs } from './knob.ts';
 import type { OpDef } from './op.ts';
 import type { Point } from './point.ts';
+import { claimCore } from './two-cores.ts';
 import type { Vcpu } from './vcpu.ts';
 import type { Vm } from './vm.ts';
 
@@ -75,11 +76,12 @@ export type InstalledExits<P extends readonly AnyPlugin[]> = CoreExit | ExitsOf<
 
 /**
  * Makes a plugin. Exits default to `never`, so a plugin without `exits` does not widen anybody's union.
- * @throws FaultyardError FY_PLUGIN_INVALID for a name or range that cannot be used.
+ * @throws FaultyardError FY_PLUGIN_INVALID for a name or range that cannot be used, FY_TWO_CORES.
  */
 export function definePlugin<const K extends ExitKind = never, Api = Record<never, never>>(
   def: PluginDef<K, Api>,
 ): Plugin<K, Api> {
+  claimCore();
   const bad = (why: string): never => {
     throw new FaultyardError('FY_PLUGIN_INVALID', { plugin: def.name, why });
   };
@@ -117,9 +119,10 @@ export function satisfies(version: string, range: string): boolean {
 /**
  * Checks a set of plugins: each is one, none twice, core versions fit, needs are installed, names do not clash.
  * Returns them in an order in which needs come first.
- * @throws FaultyardError FY_PLUGIN_*.
+ * @throws FaultyardError FY_PLUGIN_*, FY_TWO_CORES.
  */
 export function resolvePlugins(plugins: readonly unknown[]): readonly AnyPlugin[] {
+  claimCore();
   const byName = new Map<string, AnyPlugin>();
   for (const p of plugins) {
     if (!isPlugin(p)) throw new FaultyardError('FY_PLUGIN_UNKNOWN', { plugin: describe(p) });
