@@ -14,6 +14,8 @@ export interface Field {
 export interface Pattern {
   readonly mask: number;
   readonly value: number;
+  /** Ignored bits that assembly sets. */
+  readonly shouldBeOne: number;
   /** From bit 31 down. */
   readonly fields: readonly Field[];
 }
@@ -31,20 +33,22 @@ export function parsePattern(text: string, row: string): Pattern {
   let at = 32;
   let mask = 0;
   let value = 0;
+  let shouldBeOne = 0;
   const fields: Field[] = [];
   const parts = text.trim().split(/\s+/);
   for (const part of parts) {
-    if (/^[01x]+$/.test(part)) {
+    if (/^[01xo]+$/.test(part)) {
       for (const bit of part) {
         at--;
-        if (bit === 'x') continue;
+        if (bit === 'o') shouldBeOne |= 1 << at;
+        if (bit === 'x' || bit === 'o') continue;
         mask |= 1 << at;
         if (bit === '1') value |= 1 << at;
       }
       continue;
     }
     const m = /^([A-Za-z][A-Za-z0-9]*):(\d+)$/.exec(part);
-    if (!m?.[1]) throw new TableError(`row "${row}": "${part}" is neither bits (0, 1, x) nor a field (name:width)`);
+    if (!m?.[1]) throw new TableError(`row "${row}": "${part}" is neither bits (0, 1, x, o) nor a field (name:width)`);
     const name = m[1];
     const width = Number(m[2]);
     if (width < 1 || width > 31) throw new TableError(`row "${row}": field ${name} is ${width} bits wide`);
@@ -53,7 +57,7 @@ export function parsePattern(text: string, row: string): Pattern {
     fields.push({ name, pos: at, width });
   }
   if (at !== 0) throw new TableError(`row "${row}": the pattern "${text}" has ${32 - at} bits, not 32`);
-  return { mask: mask | 0, value: value | 0, fields };
+  return { mask: mask | 0, value: value | 0, shouldBeOne: shouldBeOne | 0, fields };
 }
 
 /** Value of a field in a word. */
@@ -74,7 +78,7 @@ export function extract(p: Pattern, word: number, into: Record<string, number> =
 
 /** The word (as uint32) with the given fields; fields not named are 0. Values are cut to their width. */
 export function insert(p: Pattern, b: Bits): number {
-  let word = p.value;
+  let word = p.value | p.shouldBeOne;
   for (const f of p.fields) word |= ((b[f.name] ?? 0) & fieldMask(f)) << f.pos;
   return word >>> 0;
 }

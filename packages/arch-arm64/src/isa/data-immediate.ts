@@ -141,6 +141,19 @@ const halfExists = (b: Bits): boolean => b.sf === 1 || field(b, 'hw') < 2;
 
 const wideForms: Form[] = [
   {
+    name: 'MOVZ',
+    bits: 'sf:1 10 100101 hw:2 imm16:16 Rd:5',
+    ref: 'C6.2 MOVZ',
+    when: halfExists,
+    split: ['sf'],
+    asm: [
+      { text: 'mov <Rd>, #<movz>', if: (b) => !(b.imm16 === 0 && field(b, 'hw') !== 0) },
+      { text: 'movz <Rd>, #<imm16>{, <hwshift>}' },
+    ],
+    record: (b) => ({ rd: target(field(b, 'Rd')), imm: wide(b, false) }),
+    sem: (b, f) => b.set(f.slot('rd'), f.i64('imm')),
+  },
+  {
     name: 'MOVN',
     bits: 'sf:1 00 100101 hw:2 imm16:16 Rd:5',
     ref: 'C6.2 MOVN',
@@ -155,19 +168,6 @@ const wideForms: Form[] = [
       { text: 'movn <Rd>, #<imm16>{, <hwshift>}' },
     ],
     record: (b) => ({ rd: target(field(b, 'Rd')), imm: wide(b, true) }),
-    sem: (b, f) => b.set(f.slot('rd'), f.i64('imm')),
-  },
-  {
-    name: 'MOVZ',
-    bits: 'sf:1 10 100101 hw:2 imm16:16 Rd:5',
-    ref: 'C6.2 MOVZ',
-    when: halfExists,
-    split: ['sf'],
-    asm: [
-      { text: 'mov <Rd>, #<movz>', if: (b) => !(b.imm16 === 0 && field(b, 'hw') !== 0) },
-      { text: 'movz <Rd>, #<imm16>{, <hwshift>}' },
-    ],
-    record: (b) => ({ rd: target(field(b, 'Rd')), imm: wide(b, false) }),
     sem: (b, f) => b.set(f.slot('rd'), f.i64('imm')),
   },
   {

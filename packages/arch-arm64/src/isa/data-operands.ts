@@ -38,8 +38,8 @@ const shift: Operand = {
   },
 };
 
-/** Second operand of the extended-register rows: `w2, sxtw #3`, `x2, lsl #1`, `x2`. */
-const extended: Operand = {
+/** Second operand of the extended-register rows: `w2, sxtw #3`, `x2, lsl #1`, `x2`. With `flags`, Rd = 31 is no SP. */
+const extended = (flags: boolean): Operand => ({
   expect: 'a register, possibly with uxtb … sxtx or lsl and an amount of 0 to 4',
   print: (b) => {
     const option = field(b, 'option');
@@ -47,7 +47,7 @@ const extended: Operand = {
     const n = field(b, 'Rm');
     const register = `${wide ? 'x' : 'w'}${n === 31 ? 'zr' : n}`;
     // `lsl` is preferred to the extend of the operation's width where the stack pointer makes that the only meaning.
-    const stack = b.Rn === 31 || (b.Rd === 31 && b.S !== 1);
+    const stack = b.Rn === 31 || (b.Rd === 31 && !flags);
     const by = field(b, 'imm3');
     const natural = option === (b.sf === 1 ? 3 : 2);
     if (stack && natural) return by === 0 ? register : `${register}, lsl #${by}`;
@@ -70,7 +70,7 @@ const extended: Operand = {
     const n = c.number() ?? 0n;
     return n < 0n || n > 4n ? 'an amount here is 0 to 4' : { Rm, option, imm3: Number(n) };
   },
-};
+});
 
 /** Immediate of ADD and SUB: 12 bits, or 12 bits shifted by 12. */
 const addImmediate: Operand = {
@@ -162,7 +162,8 @@ const bitmask: Operand = {
 /** Operand classes by name. */
 export const DATA_OPERANDS: Readonly<Record<string, Operand>> = {
   shift,
-  extended,
+  extended: extended(false),
+  extendedflags: extended(true),
   addimm: addImmediate,
   addshift: addShift,
   hwshift: halfShift,

@@ -100,8 +100,8 @@ const addSubExtended = sums.map(({ name, bits, op, flags }): Form => ({
   spec: ['sf', 'option'],
   ...(flags ? { derive: { discards } } : {}),
   asm: [
-    ...sumAliases(name, '<Rn|SP>', '<extended>', false),
-    { text: `${name.toLowerCase()} <Rd${flags ? '' : '|SP'}>, <Rn|SP>, <extended>` },
+    ...sumAliases(name, '<Rn|SP>', '<extendedflags>', false),
+    { text: `${name.toLowerCase()} <Rd${flags ? '' : '|SP'}>, <Rn|SP>, <extended${flags ? 'flags' : ''}>` },
   ],
   record: (b) => ({
     rd: flags ? target(field(b, 'Rd')) : field(b, 'Rd'),

@@ -6,8 +6,8 @@
  * as it was is not noticed, as in QEMU). Every store-exclusive opens the monitor; so do CLREX and, by the vCPU, ERET.
  *
  * CONSTRAINED UNPREDICTABLE choices: a store-exclusive of another size than the load fails; the "should be one" fields
- * Rs and Rt2 of the forms that do not use them must be ones. All forms demand natural alignment of the whole access
- * (there is no FEAT_LSE2), also while the monitor is open.
+ * Rs and Rt2 of the forms that do not use them are ignored, as in QEMU. All forms demand natural alignment of the
+ * whole access (there is no FEAT_LSE2), also while the monitor is open.
  */
 import type { AccessOptions, Builder, Fields, I32, I64, StateVar } from '@faultyard/engine';
 import { AccessClass } from './access-class.ts';
@@ -96,7 +96,7 @@ const ordered = (o0: number, all: readonly AsmLine[]): AsmLine[] =>
 const single: readonly MemoryForm[] = [
   {
     name: 'LDXR/LDAXR',
-    bits: 'size:2 001000 0 1 0 11111 o0:1 11111 Rn:5 Rt:5',
+    bits: 'size:2 001000 0 1 0 ooooo o0:1 ooooo Rn:5 Rt:5',
     ref: 'C6.2 LDXR, LDXRB, LDXRH, LDAXR, LDAXRB, LDAXRH',
     spec: ['size'],
     split: ['size', 'o0'],
@@ -123,7 +123,7 @@ const single: readonly MemoryForm[] = [
   },
   {
     name: 'STXR/STLXR',
-    bits: 'size:2 001000 0 0 0 Rs:5 o0:1 11111 Rn:5 Rt:5',
+    bits: 'size:2 001000 0 0 0 Rs:5 o0:1 ooooo Rn:5 Rt:5',
     ref: 'C6.2 STXR, STXRB, STXRH, STLXR, STLXRB, STLXRH',
     spec: ['size'],
     split: ['size', 'o0'],
@@ -169,7 +169,7 @@ const pairLines = (text: (register: string, second: string) => string): AsmLine[
 const pairs: readonly MemoryForm[] = [
   {
     name: 'LDXP/LDAXP',
-    bits: '1 sz:1 001000 0 1 1 11111 o0:1 Rt2:5 Rn:5 Rt:5',
+    bits: '1 sz:1 001000 0 1 1 ooooo o0:1 Rt2:5 Rn:5 Rt:5',
     ref: 'C6.2 LDXP, LDAXP',
     spec: ['sz'],
     split: ['sz', 'o0'],
@@ -276,7 +276,7 @@ const acquireRelease = (
   verbs: [load: string, store: string],
 ): MemoryForm => ({
   name,
-  bits: `size:2 001000 1 L:1 0 11111 ${o0} 11111 Rn:5 Rt:5`,
+  bits: `size:2 001000 1 L:1 0 ooooo ${o0} ooooo Rn:5 Rt:5`,
   ref,
   ...(o0 === 0 ? { feature: 'lor' as const } : {}),
   spec: ['size', 'L'],

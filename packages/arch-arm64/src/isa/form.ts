@@ -8,7 +8,7 @@ import type { Builder, Fields } from '@faultyard/engine';
 export type Bits = Readonly<Record<string, number>>;
 
 /** Optional architecture features that gate a row; a row without one is Armv8.0. */
-export type Feature = 'lse' | 'crc32' | 'pan' | 'ras' | 'lor' | 'uao' | 'fpsimd';
+export type Feature = 'lse' | 'crc32' | 'pan' | 'ras' | 'lor' | 'uao' | 'fpsimd' | 'sb';
 
 /**
  * The predecoded record (16 bytes): `rd rn rm ra` are slots of the `x` file, `x` and `y` small numbers, `imm` 64 bits.
@@ -37,8 +37,8 @@ export interface Form {
   /** Unique and searchable: the manual's name, e.g. `LDR (immediate) post-index`. */
   readonly name: string;
   /**
-   * The 32 bits from bit 31 down: literal `0`/`1` runs, `x` (ignored, "should be" bits are written literally),
-   * and `name:width` fields, separated by spaces: `sf:1 0 0 100010 sh:1 imm12:12 Rn:5 Rd:5`.
+   * The 32 bits from bit 31 down: literal `0`/`1` runs, ignored bits (`x` should be zero, `o` should be one: what
+   * assembly writes), and `name:width` fields, separated by spaces: `sf:1 0 0 100010 sh:1 imm12:12 Rn:5 Rd:5`.
    */
   readonly bits: string;
   /** Section of the Arm ARM (DDI 0487) that defines it. */

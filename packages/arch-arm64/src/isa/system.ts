@@ -371,6 +371,7 @@ const MEMORY_BARRIERS: readonly Form[] = [
     name: 'SB',
     bits: '11010101000000110011 0000 111 11111',
     ref: 'C6.2 SB',
+    feature: 'sb',
     asm: [{ text: 'sb' }],
     record: () => ({}),
     sem: () => {},
