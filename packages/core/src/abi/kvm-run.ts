@@ -55,7 +55,7 @@ export const CORE_EXIT_CODECS: { readonly [K in Exclude<CoreExit, 'budget'>]: Ex
       v.setUint16(34, e.port, true);
       v.setUint32(36, e.count, true);
       u64(v, 40, BigInt(IO_DATA));
-      if (e.write) e.data.slice(0, 4096).forEach((x, i) => put(v, IO_DATA + i * e.size, e.size, x));
+      if (e.write) for (const [i, x] of e.data.slice(0, 4096).entries()) put(v, IO_DATA + i * e.size, e.size, x);
     },
     (v) => {
       const size = v.getUint8(33) as 1 | 2 | 4;
@@ -67,13 +67,8 @@ export const CORE_EXIT_CODECS: { readonly [K in Exclude<CoreExit, 'budget'>]: Ex
   ),
   hlt: codec('hlt', 'KVM_EXIT_HLT', 5),
   intr: codec('intr', 'KVM_EXIT_INTR', 10),
-  debug: codec(
-    'debug',
-    'KVM_EXIT_DEBUG',
-    4,
-    (e, v) => v.setUint32(32, DEBUG_WHY.indexOf(e.why), true),
-    (v) => ({ why: DEBUG_WHY[v.getUint32(32, true)] ?? 'step' }),
-  ),
+  // struct kvm_debug_exit_arch belongs to the architecture: one that can stop for debugging brings its own codec.
+  debug: codec('debug', 'KVM_EXIT_DEBUG', 4, undefined, () => ({ why: 'step' })),
   shutdown: codec('shutdown', 'KVM_EXIT_SHUTDOWN', 8, undefined, () => ({ why: '' })),
   'system-event': codec(
     'system-event',
@@ -82,7 +77,7 @@ export const CORE_EXIT_CODECS: { readonly [K in Exclude<CoreExit, 'budget'>]: Ex
     (e, v) => {
       v.setUint32(32, e.type, true);
       v.setUint32(36, e.data.length, true);
-      e.data.slice(0, 16).forEach((d, i) => u64(v, 40 + 8 * i, d));
+      for (const [i, d] of e.data.slice(0, 16).entries()) u64(v, 40 + 8 * i, d);
     },
     (v) => ({
       type: v.getUint32(32, true),
@@ -123,7 +118,7 @@ export const CORE_EXIT_CODECS: { readonly [K in Exclude<CoreExit, 'budget'>]: Ex
     (e, v) => {
       v.setUint32(32, e.suberror, true);
       v.setUint32(36, e.data.length, true);
-      e.data.slice(0, 16).forEach((d, i) => u64(v, 40 + 8 * i, d));
+      for (const [i, d] of e.data.slice(0, 16).entries()) u64(v, 40 + 8 * i, d);
     },
     (v) => ({
       suberror: v.getUint32(32, true),
@@ -136,7 +131,6 @@ export const CORE_EXIT_CODECS: { readonly [K in Exclude<CoreExit, 'budget'>]: Ex
   'run-error': codec('run-error', 'KVM_EXIT_UNKNOWN', 0),
 };
 
-const DEBUG_WHY = ['breakpoint', 'watchpoint', 'step'] as const;
 /** Offset of port data: behind the fixed part, within the sync-regs area that this model leaves unused. */
 const IO_DATA = 304;
 

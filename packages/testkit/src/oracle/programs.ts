@@ -67,8 +67,9 @@ export function capture(o: CaptureOptions): Capture {
   const before = recorded === undefined ? {} : { recorded };
   if (o.unless === undefined) {
     const text = o.live();
-    if (process.env['FAULTYARD_RECORD'] === '1') writeFileSync(o.record, text);
-    return { text, how: 'live', ...before };
+    if (process.env['FAULTYARD_RECORD'] !== '1') return { text, how: 'live', ...before };
+    writeFileSync(o.record, text);
+    return { text, how: 'live', recorded: text };
   }
   if (recorded === undefined) throw new Error(`${o.record.pathname}: not recorded, and ${o.unless}`);
   return { text: recorded, how: 'recorded', why: o.unless, ...before };
