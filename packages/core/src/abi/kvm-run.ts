@@ -55,7 +55,8 @@ export const CORE_EXIT_CODECS: { readonly [K in Exclude<CoreExit, 'budget'>]: Ex
       v.setUint16(34, e.port, true);
       v.setUint32(36, e.count, true);
       u64(v, 40, BigInt(IO_DATA));
-      if (e.write) for (const [i, x] of e.data.slice(0, 4096).entries()) put(v, IO_DATA + i * e.size, e.size, x);
+      if (e.write)
+        for (const [i, x] of e.data.slice(0, 4096).entries()) put(v, IO_DATA + i * e.size, e.size, x);
     },
     (v) => {
       const size = v.getUint8(33) as 1 | 2 | 4;
