@@ -1,0 +1,162 @@
+/** An engine: one instruction set on one host's memory, shared by all vCPUs that have both. */
+import { type CodeFrames, codeFrames } from './code-frames.ts';
+import type { AccessPort, Cpu } from './cpu.ts';
+import { type BlockLayout, CONTEXT_BYTES, layoutBlock, MAX_CONTEXTS } from './cpu-block.ts';
+import { type EngineHost, type HostViews, hostViews } from './host.ts';
+import { emitInterpreter, IMPORTS, type Variant } from './interpreter.ts';
+import type { Isa } from './isa.ts';
+import { Predecode } from './predecode.ts';
+import { DirectPages } from './predecode-direct.ts';
+import { MAP_BYTES, MappedPages } from './predecode-mapped.ts';
+import { EngineCpu } from './run.ts';
+import { ContextTlb } from './tlb.ts';
+
+/** Runs the guests of one host that have one instruction set. */
+export interface Engine {
+  readonly isa: Isa;
+  readonly host: EngineHost;
+  /** Makes a vCPU; `port` takes its fast-TLB misses. */
+  createCpu(port: AccessPort): Cpu;
+  /** The frame's content changed behind the engine's back, or it is given away: its predecoded code is dropped. */
+  invalidateFrame(frame: number): void;
+  /** Figures for benchmarks and tests: pages of predecoded code, bytes of the fast variant's module. */
+  figures(): { readonly codePages: number; readonly moduleBytes: number };
+}
+
+/** The generated entry point. */
+export type Run = (block: number, context: number, end: number, rec: number) => number;
+
+/** What an engine's vCPUs share. */
+export interface EngineParts {
+  readonly isa: Isa;
+  readonly host: EngineHost;
+  readonly views: HostViews;
+  readonly layout: BlockLayout;
+  readonly frames: CodeFrames;
+  readonly predecode: Predecode;
+  readonly mapped: MappedPages | undefined;
+  readonly cpus: Set<EngineCpu>;
+  /** The vCPU whose generated code runs now. */
+  running: EngineCpu | undefined;
+  fast(): Run;
+  counted(): Run;
+  /** A fast TLB without entries, for stepping. */
+  voidContext(): number;
+  /** A map without entries, for single instructions of variable length. */
+  voidMap(): number;
+}
+
+/** Compiled modules by instruction set's list of handlers: an instruction set that keeps its list is compiled once. */
+const modules: WeakMap<Isa['handlers'], Map<string, Emitted>> = new WeakMap();
+interface Emitted {
+  readonly module: WebAssembly.Module;
+  readonly bytes: number;
+}
+
+function compiled(isa: Isa, variant: Variant): Emitted {
+  let of = modules.get(isa.handlers);
+  if (!of) {
+    of = new Map();
+    modules.set(isa.handlers, of);
+  }
+  const shape = JSON.stringify([variant, isa.unit, isa.recordSize, isa.fields, isa.files, isa.state, isa.contexts]);
+  let m = of.get(shape);
+  if (!m) {
+    const bytes = emitInterpreter(isa, variant);
+    m = { module: new WebAssembly.Module(bytes), bytes: bytes.length };
+    of.set(shape, m);
+  }
+  return m;
+}
+
+/**
+ * Makes an engine. Modules are cached by the identity of `isa.handlers`; engines are cheap beside them, yet all
+ * VMs of a host should share one, for then they share predecoded code.
+ * @throws RangeError when the instruction set does not fit the engine (its author's bug).
+ */
+export function createEngine(host: EngineHost, isa: Isa): Engine {
+  checkIsa(isa);
+  const views = hostViews(host.memory);
+  const frames = codeFrames(host);
+  const cpus: Set<EngineCpu> = new Set();
+  const mapped = isa.unit === 1 ? new MappedPages(host, views, isa) : undefined;
+  const layout = mapped ?? new DirectPages(host, views, isa);
+  const predecode = new Predecode({ isa, views, host, layout, frames }, (page) => {
+    for (const c of cpus) c.dropExec(page.frame);
+  });
+  frames.join({
+    wrote: (frame, at, size) => predecode.wrote(frame, at, size),
+    dropWrites: (frame) => {
+      for (const c of cpus) c.dropFrame(frame, true);
+    },
+  });
+  let emptyContext = 0;
+  let emptyMap = 0;
+  const runs: { fast: Run | undefined; counted: Run | undefined } = { fast: undefined, counted: undefined };
+  const parts: EngineParts = {
+    isa,
+    host,
+    views,
+    layout: layoutBlock(isa),
+    frames,
+    predecode,
+    mapped,
+    cpus,
+    running: undefined,
+    fast: () => {
+      runs.fast ??= instantiate(parts, 'fast');
+      return runs.fast;
+    },
+    counted: () => {
+      runs.counted ??= instantiate(parts, 'counted');
+      return runs.counted;
+    },
+    voidContext: () => {
+      if (emptyContext === 0) {
+        emptyContext = host.allocTable(CONTEXT_BYTES, 64);
+        new ContextTlb(views.i32, emptyContext).flush();
+      }
+      return emptyContext;
+    },
+    voidMap: () => {
+      if (emptyMap === 0) emptyMap = host.allocTable(MAP_BYTES, 16);
+      return emptyMap;
+    },
+  };
+  return {
+    isa,
+    host,
+    createCpu: (port) => new EngineCpu(parts, port),
+    invalidateFrame: (frame) => predecode.invalidate(frame),
+    figures: () => ({ codePages: predecode.size, moduleBytes: compiled(isa, 'fast').bytes }),
+  };
+}
+
+function instantiate(parts: EngineParts, variant: Variant): Run {
+  const slow = {
+    load: (lo: number, hi: number, site: number): number => parts.running?.slow.load(lo, hi, site) ?? -1,
+    store: (lo: number, hi: number, site: number, vlo: number, vhi: number): number =>
+      parts.running?.slow.store(lo, hi, site, vlo, vhi) ?? -1,
+    storeMany: (lo: number, hi: number, site: number): number => parts.running?.slow.storeMany(lo, hi, site) ?? -1,
+    rmwLoad: (lo: number, hi: number, site: number): number => parts.running?.slow.rmwLoad(lo, hi, site) ?? -1,
+    rmwStore: (lo: number, hi: number, site: number, vlo: number, vhi: number): number =>
+      parts.running?.slow.rmwStore(lo, hi, site, vlo, vhi) ?? -1,
+  } satisfies Record<(typeof IMPORTS)[number]['name'], unknown>;
+  const instance = new WebAssembly.Instance(compiled(parts.isa, variant).module, {
+    e: { memory: parts.host.memory, ...slow },
+  });
+  return instance.exports.run as unknown as Run;
+}
+
+function checkIsa(isa: Isa): void {
+  const wrong = (what: string): never => {
+    throw new RangeError(`instruction set ${isa.name}: ${what}`);
+  };
+  if (isa.recordSize % 8 !== 0 || isa.recordSize < 16) wrong('records are a multiple of 8 and at least 16 bytes');
+  if (isa.contexts.length < 1 || isa.contexts.length > MAX_CONTEXTS) wrong(`1 to ${MAX_CONTEXTS} access contexts`);
+  if (isa.handlers.length > 60_000) wrong('more than 60,000 handlers');
+  if (Object.values(isa.files)[0]?.size !== 8) wrong('the main register file has 8-byte registers');
+  for (const [name, f] of Object.entries(isa.files)) if (f.count > 256) wrong(`more than 256 registers in ${name}`);
+  const names = new Set(isa.handlers.map((h) => h.name));
+  if (names.size !== isa.handlers.length) wrong('two handlers have one name');
+}

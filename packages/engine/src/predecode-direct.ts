@@ -1,0 +1,56 @@
+/** Direct layout: instruction n of a page is record n; behind the last stands the record that goes to the next page. */
+import type { EngineHost, HostViews } from './host.ts';
+import { PAGE } from './host.ts';
+import { DIRECT_RECORDS, Special } from './interpreter.ts';
+import type { Isa } from './isa.ts';
+import type { CodePage, Decoder, PageLayout } from './predecode.ts';
+
+/** Most instructions decoded ahead. */
+const AHEAD = 64;
+
+/** Pages of a fixed four-byte instruction set. */
+export class DirectPages implements PageLayout {
+  readonly #host: EngineHost;
+  readonly #v: HostViews;
+  readonly #isa: Isa;
+  readonly #bytes: number;
+
+  constructor(host: EngineHost, v: HostViews, isa: Isa) {
+    this.#host = host;
+    this.#v = v;
+    this.#isa = isa;
+    this.#bytes = (DIRECT_RECORDS + 1) * isa.recordSize;
+  }
+  create(frame: number, mode: number): CodePage {
+    const base = this.#host.allocTable(this.#bytes, 16);
+    this.#v.u16[(base + DIRECT_RECORDS * this.#isa.recordSize) >>> 1] = Special.End;
+    return { frame, mode, base, misses: 0 };
+  }
+  decode(p: CodePage, offset: number, decoder: Decoder): void {
+    const size = this.#isa.recordSize;
+    const last = Math.min(offset + AHEAD * 4, PAGE);
+    for (let at = offset & ~3; at < last; at += 4) {
+      const rec = p.base + (at >>> 2) * size;
+      if (this.#v.u16[rec >>> 1] !== Special.Undecoded) return;
+      const handler = decoder.one(rec, p.frame + at, at, PAGE - at, p.mode);
+      if (handler < 0) decoder.undefined(rec, at, 4);
+      if (handler < 0 || this.#isa.handlers[handler]?.ends) return;
+    }
+  }
+  drop(p: CodePage, from: number, to: number): boolean {
+    const size = this.#isa.recordSize;
+    let hit = false;
+    for (let at = from & ~3; at < to; at += 4) {
+      const word = (p.base + (at >>> 2) * size) >>> 1;
+      if (this.#v.u16[word] !== Special.Undecoded) hit = true;
+      this.#v.u16[word] = Special.Undecoded;
+    }
+    return hit;
+  }
+  clear(p: CodePage): void {
+    this.drop(p, 0, PAGE);
+  }
+  free(p: CodePage): void {
+    this.#host.freeTable(p.base, this.#bytes);
+  }
+}

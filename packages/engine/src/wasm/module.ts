@@ -1,0 +1,99 @@
+/** Encodes a module that imports one memory and some functions, and defines functions (core spec 5.5). */
+import { Bytes } from './bytes.ts';
+import type { FunctionWriter } from './function.ts';
+import { Op } from './op.ts';
+
+/** Parameter and result types. */
+export interface Signature {
+  readonly params: readonly number[];
+  readonly results: readonly number[];
+}
+/** A function of the module; imports are numbered before definitions, both in their order. */
+export interface Definition {
+  readonly signature: Signature;
+  readonly body: FunctionWriter;
+  /** Exported under this name. */
+  readonly export?: string;
+}
+/** What the module consists of. All imports come from the import object `e`; the memory is called `memory`. */
+export interface ModuleParts {
+  readonly imports: readonly { readonly name: string; readonly signature: Signature }[];
+  readonly functions: readonly Definition[];
+}
+
+/** The module's bytes. */
+export function encodeModule(m: ModuleParts): Uint8Array<ArrayBuffer> {
+  const out = new Bytes();
+  out.bytes(new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]));
+  const section = (id: number, fill: (b: Bytes) => void): void => {
+    const b = new Bytes();
+    fill(b);
+    out.u8(id);
+    out.u32(b.length);
+    out.bytes(b.view());
+  };
+  const all = [...m.imports.map((i) => i.signature), ...m.functions.map((f) => f.signature)];
+  section(1, (b) => {
+    b.u32(all.length);
+    for (const s of all) {
+      b.u8(0x60);
+      for (const types of [s.params, s.results]) {
+        b.u32(types.length);
+        for (const t of types) b.u8(t);
+      }
+    }
+  });
+  section(2, (b) => {
+    b.u32(m.imports.length + 1);
+    m.imports.forEach((f, i) => {
+      b.name('e');
+      b.name(f.name);
+      b.u8(0);
+      b.u32(i);
+    });
+    b.name('e');
+    b.name('memory');
+    b.u8(2);
+    b.u8(0);
+    b.u32(1);
+  });
+  section(3, (b) => {
+    b.u32(m.functions.length);
+    m.functions.forEach((_, i) => {
+      b.u32(m.imports.length + i);
+    });
+  });
+  section(7, (b) => {
+    const exported = m.functions.map((f, i) => [f.export, m.imports.length + i] as const).filter((e) => e[0]);
+    b.u32(exported.length);
+    for (const [name, index] of exported) {
+      b.name(name ?? '');
+      b.u8(0);
+      b.u32(index);
+    }
+  });
+  section(10, (b) => {
+    b.u32(m.functions.length);
+    for (const f of m.functions) body(b, f.body);
+  });
+  return new Uint8Array(out.view());
+}
+
+function body(b: Bytes, f: FunctionWriter): void {
+  const head = new Bytes();
+  const runs: { type: number; count: number }[] = [];
+  for (const type of f.locals) {
+    const last = runs.at(-1);
+    if (last?.type === type) last.count++;
+    else runs.push({ type, count: 1 });
+  }
+  head.u32(runs.length);
+  for (const r of runs) {
+    head.u32(r.count);
+    head.u8(r.type);
+  }
+  b.u32(head.length + f.code.length + 1);
+  b.bytes(head.view());
+  b.bytes(f.code.view());
+  b.u8(Op.end);
+}
