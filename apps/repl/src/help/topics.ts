@@ -1,0 +1,122 @@
+/** What plugins, registers, commands and scenarios say about themselves, as topics of `help`. */
+import type { AnyPlugin, Vm } from '@faultyard/core';
+import type { Command } from '../commands/command.ts';
+import type { ScenarioInfo } from '../scenarios.ts';
+import type { Library } from './library.ts';
+
+/** One answer of `help`. */
+export interface Topic {
+  readonly title: string;
+  /** What kind of thing it is. */
+  readonly tag: string;
+  readonly lines: readonly string[];
+  /** Other names under which it is found. */
+  readonly names?: readonly string[];
+}
+
+/** Knobs: what they choose, between what, and who says so. */
+export function knobTopics(plugins: readonly AnyPlugin[]): Topic[] {
+  return plugins.flatMap(({ def }) =>
+    Object.entries(def.knobs ?? {}).map(([name, knob]): Topic => {
+      const values =
+        knob.values?.join(' · ') ?? (knob.range ? `${knob.range[0]}..${knob.range[1]}` : typeof knob.default);
+      return {
+        title: `${def.name}.${name}`,
+        names: [name],
+        tag: 'knob',
+        lines: [knob.meaning, `values: ${values}   default: ${knob.default}`, `source: ${knob.source}`],
+      };
+    }),
+  );
+}
+
+/** Exits: core's and the plugins', with KVM's names. */
+export function exitTopics(plugins: readonly AnyPlugin[], library: Library): Topic[] {
+  const kvm = new Map(
+    plugins.flatMap(({ def }) =>
+      Object.values(def.exits ?? {}).map((c) => [c.kind as string, c.name as string]),
+    ),
+  );
+  return library.members('ExitMap').map((doc): Topic => {
+    const kind = doc.name.slice('ExitMap.'.length);
+    const name = kvm.get(kind);
+    return {
+      title: kind,
+      ...(name ? { names: [name] } : {}),
+      tag: 'exit',
+      lines: [...(name ? [name] : []), ...doc.text.split('\n'), doc.signature].filter(Boolean),
+    };
+  });
+}
+
+/** Capabilities, with KVM's names. */
+export function capTopics(plugins: readonly AnyPlugin[]): Topic[] {
+  return plugins.flatMap(({ def }) =>
+    (def.caps ?? []).map((cap): Topic => {
+      const number = typeof cap.number === 'number' ? ` (${cap.number})` : '';
+      const enabling = cap.enable ? `enabled per ${cap.enable}: vm.enableCap('${cap.name}')` : 'always on';
+      return {
+        title: cap.name,
+        names: [cap.kvm],
+        tag: 'capability',
+        lines: [`${cap.kvm}${number}, ${enabling}`, cap.meaning],
+      };
+    }),
+  );
+}
+
+/** Operations, with KVM's names and ioctl numbers. */
+export function opTopics(plugins: readonly AnyPlugin[], library: Library): Topic[] {
+  const kvm = new Map(plugins.flatMap(({ def }) => (def.ops ?? []).map((o) => [o.name as string, o])));
+  return library.members('OpMap').map((doc): Topic => {
+    const name = doc.name.slice('OpMap.'.length);
+    const op = kvm.get(name);
+    return {
+      title: name,
+      ...(op ? { names: [op.kvm] } : {}),
+      tag: 'operation',
+      lines: [
+        ...(op ? [`${op.kvm} (0x${op.ioctl.toString(16)}), on a ${op.on}`] : []),
+        ...doc.text.split('\n'),
+        doc.signature,
+      ].filter(Boolean),
+    };
+  });
+}
+
+/** Registers of the machine at hand, with their fields. */
+export function registerTopics(vm: Vm | undefined): Topic[] {
+  return (vm?.vcpus[0]?.arch.registers ?? []).map((r): Topic => {
+    const fields = (r.fields ?? []).map(
+      ([name, high, low]) => `${name} ${high === low ? high : `${high}:${low}`}`,
+    );
+    return {
+      title: r.name,
+      tag: `${r.group} register, ${r.bits} bits${r.readOnly ? ', read-only' : ''}`,
+      lines: [r.doc, ...(fields.length > 0 ? [`fields: ${fields.join(', ')}`] : [])],
+    };
+  });
+}
+
+/** A command with its options. */
+export function commandTopic(command: Command): Topic {
+  const options = Object.entries(command.about ?? {}).map(([name, about]) => `${name}  ${about}`);
+  return { title: command.name, tag: 'command', lines: [command.usage, '', command.help, ...options] };
+}
+
+/** A scenario with its story. */
+export function scenarioTopic(s: ScenarioInfo): Topic {
+  return {
+    title: s.id,
+    tag: 'scenario',
+    lines: [
+      s.title,
+      '',
+      ...s.prose.split('\n'),
+      '',
+      `columns: ${s.columns.join(' ')}`,
+      ...(s.entries.length > 1 ? [`rows: ${s.entries.join(' ')}`] : []),
+      ...(s.aliases.length > 0 ? [`also: ${s.aliases.join(' ')}`] : []),
+    ],
+  };
+}

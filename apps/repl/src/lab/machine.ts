@@ -1,0 +1,144 @@
+/**
+ * A machine of a session: a VM whose vCPUs have their registers as members (`cpu.x0`), and which print themselves.
+ *
+ * The members are added between the instance and its class, so that a vCPU stays the object that the kernel made; what is
+ * neither a register nor a member of the class cannot be set by mistake.
+ */
+import {
+  type AnyPlugin,
+  createVm,
+  type RegisterInfo,
+  type Vcpu,
+  type Vm,
+  type VmOptions,
+} from '@faultyard/core';
+import type { Architecture } from '../builtin.ts';
+import { Listing } from '../show/memory.ts';
+import { Registers } from '../show/registers.ts';
+import { hex, PRINT, type PrintOptions } from '../show/text.ts';
+
+/** A vCPU with its registers as members. */
+export type Cpu = Vcpu & { [register: string]: bigint };
+
+/** The tagged template that assembles for one architecture: `` asm`ldr x1, [x2]; wfi` ``. */
+export type Assemble = (
+  text: TemplateStringsArray,
+  ...values: readonly (bigint | number | string)[]
+) => Uint8Array;
+
+/** What `lab.<architecture>()` returns. */
+export interface Machine {
+  readonly vm: Vm;
+  /** vCPU 0. */
+  readonly cpu: Cpu;
+  readonly asm: Assemble;
+}
+
+/** Options of `lab.<architecture>()`: those of a VM, and the architecture's own (`model`). */
+export interface MachineOptions extends Partial<Omit<VmOptions<readonly AnyPlugin[]>, 'arch'>> {
+  readonly [ofTheArchitecture: string]: unknown;
+}
+
+const VM_OPTIONS: ReadonlySet<string> = new Set([
+  'plugins',
+  'vcpus',
+  'memslots',
+  'set',
+  'seed',
+  'schedule',
+  'host',
+  'nsPerInstruction',
+] satisfies (keyof VmOptions<readonly AnyPlugin[]>)[]);
+
+/** Memory of a machine that is not told otherwise: 64 MiB at 1 GiB. */
+const DEFAULT_MEMORY = { gpa: 0x4000_0000n, size: 64n << 20n };
+
+/** Makes a machine of an architecture. `set` are knob values that the command line adds. */
+export function createMachine(
+  arch: Architecture,
+  options: MachineOptions,
+  set: VmOptions<[]>['set'],
+): Machine {
+  const entries = Object.entries(options);
+  const own = Object.fromEntries(entries.filter(([name]) => !VM_OPTIONS.has(name)));
+  const forVm = Object.fromEntries(entries.filter(([name]) => VM_OPTIONS.has(name)));
+  const vm = createVm({
+    memslots: [DEFAULT_MEMORY],
+    ...(forVm as Partial<VmOptions<readonly AnyPlugin[]>>),
+    set: { ...options.set, ...set },
+    arch: arch.plugin(own),
+  }) as unknown as Vm;
+  present(vm);
+  return {
+    vm,
+    cpu: vm.vcpus[0] as Cpu,
+    asm: (text, ...values) => arch.assemble(String.raw(text, ...values.map(operandText))),
+  };
+}
+
+/** A value in an `asm` template: numbers in hexadecimal, as every assembler reads them. */
+function operandText(value: bigint | number | string): string {
+  return typeof value === 'string' ? value : value < 0 ? `-${hex(-value)}` : hex(value);
+}
+
+/** Gives a VM and its vCPUs the members and the looks they have in a session. */
+function present(vm: Vm): void {
+  Object.setPrototypeOf(
+    vm,
+    Object.create(Object.getPrototypeOf(vm) as object, { [PRINT]: { value: printVm } }) as object,
+  );
+  for (const vcpu of vm.vcpus) {
+    Object.setPrototypeOf(
+      vcpu,
+      Object.create(Object.getPrototypeOf(vcpu) as object, {
+        ...Object.fromEntries(
+          vcpu.arch.registers.filter((r) => !(r.name in vcpu)).map((r) => [r.name, member(r)]),
+        ),
+        [PRINT]: { value: printVcpu },
+      }) as object,
+    );
+    Object.preventExtensions(vcpu);
+  }
+}
+
+function member(register: RegisterInfo): PropertyDescriptor {
+  return {
+    get(this: Vcpu): bigint {
+      return this.get(register.name);
+    },
+    set(this: Vcpu, value: bigint | number) {
+      this.set(register.name, value);
+    },
+    enumerable: true,
+  };
+}
+
+function printVm(this: Vm, _depth: number, options: PrintOptions): string {
+  const lines = [
+    `${options.stylize('Vm', 'special')} ${this.arch.name}, plugins ${this.plugins.map((p) => p.def.name).join(' ')}`,
+  ];
+  for (const slot of this.memslots.list()) {
+    const end = slot.gpa + slot.size;
+    lines.push(
+      `  memslot ${slot.slot}  ${hex(slot.gpa, 8)}..${hex(end, 8)}  ${Number(slot.size) / 2 ** 20} MiB`,
+    );
+  }
+  for (const v of this.vcpus)
+    lines.push(
+      `  vcpu ${v.id}  pc=${hex(v.pc)}  ${v.retired} instructions${v.exit ? `, left with ${v.exit.kind}` : ''}`,
+    );
+  const changed = [...this.knobDefs].filter(([id, def]) => this.knobs[id] !== def.default);
+  if (changed.length > 0) lines.push(`  set ${changed.map(([id]) => `${id}=${this.knobs[id]}`).join(' ')}`);
+  lines.push(`  time ${this.clock.now} ns, state ${this.stateHash()}`);
+  return lines.join('\n');
+}
+
+function printVcpu(this: Vcpu, depth: number, options: PrintOptions): string {
+  const print = (value: Registers | Listing): string =>
+    (value[PRINT as never] as (d: number, o: PrintOptions) => string).call(value, depth, options);
+  return [
+    `${options.stylize(`Vcpu ${this.id}`, 'special')}`,
+    print(new Registers(this)),
+    print(new Listing(this.arch.disassemble(this.pc, 1), this.pc)),
+  ].join('\n');
+}

@@ -1,0 +1,68 @@
+/** Opens a lab: the globals of a session or a script, with the journal and the documentation behind them. */
+import { type AnyPlugin, isPlugin } from '@faultyard/core';
+import type { LoadedPackage } from '../builtin.ts';
+import type { Command } from '../commands/command.ts';
+import { type HelpDesk, openDesk } from '../help/desk.ts';
+import { openLibrary } from '../help/library.ts';
+import type { Interrupts } from '../interrupt/interrupts.ts';
+import type { Io } from '../io.ts';
+import type { KnobSet, Scenarios } from '../scenarios.ts';
+import { createGlobals, type SessionGlobals } from './globals.ts';
+import { Journal } from './journal.ts';
+
+/** What a lab is opened with. */
+export interface LabOptions {
+  readonly io: Io;
+  readonly commands: readonly Command[];
+  readonly packages: readonly LoadedPackage[];
+  readonly scenarios: Scenarios;
+  readonly interrupts: Interrupts;
+  /** `--plugin` words. */
+  readonly plugins: readonly string[];
+  /** Knob values that every machine gets. */
+  readonly set?: KnobSet;
+}
+
+/** An open lab. */
+export interface OpenLab {
+  readonly globals: SessionGlobals & Readonly<Record<string, unknown>>;
+  readonly journal: Journal;
+  readonly desk: HelpDesk;
+}
+
+/** Defines a global that lines may declare again. */
+function define(name: string, value: unknown): void {
+  Object.defineProperty(globalThis, name, { value, writable: true, configurable: true, enumerable: true });
+}
+
+/** Opens a lab and defines its globals. */
+export function openLab(options: LabOptions): OpenLab {
+  const journal = new Journal();
+  const globals: { value: SessionGlobals & Readonly<Record<string, unknown>> } = { value: {} as never };
+  const desk = openDesk({
+    library: openLibrary(options.packages.map((p) => p.specifier)),
+    commands: options.commands,
+    scenarios: options.scenarios,
+    plugins: () => pluginsOf(options.packages),
+    globals: () => globals.value,
+  });
+  globals.value = createGlobals({ ...options, set: options.set ?? {}, journal, desk }, define);
+  for (const [name, value] of Object.entries(globals.value)) {
+    journal.globals.add(name);
+    define(name, value);
+  }
+  return { globals: globals.value, journal, desk };
+}
+
+/** The plugins a session knows without a machine: exported values, and what argumentless factories among the globals make. */
+function pluginsOf(packages: readonly LoadedPackage[]): AnyPlugin[] {
+  return packages.flatMap((p) => {
+    const named = Object.entries(p.main).filter(([name]) => p.globals?.includes(name) ?? false);
+    const made = named.flatMap(([, value]) =>
+      typeof value === 'function' && value.length === 0 ? [value() as unknown] : [],
+    );
+    return [...Object.values(p.main), ...made, ...(p.architectures ?? []).map((a) => a.plugin({}))].filter(
+      isPlugin,
+    );
+  });
+}

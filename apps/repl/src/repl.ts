@@ -1,0 +1,76 @@
+/** The interactive side: a lab, a session over it, and what a terminal adds. */
+import type { REPLServer } from 'node:repl';
+import type { LoadedPackage } from './builtin.ts';
+import type { Command } from './commands/command.ts';
+import { completer } from './complete.ts';
+import { describeError } from './errors.ts';
+import { createEvaluator } from './evaluate/evaluator.ts';
+import { historyFile, openHistory } from './history.ts';
+import { signalInterrupts } from './interrupt/interrupts.ts';
+import { terminalInterrupts } from './interrupt/terminal.ts';
+import { type Io, line } from './io.ts';
+import { openLab } from './lab/open.ts';
+import type { Importer } from './modules/importer.ts';
+import type { Scenarios } from './scenarios.ts';
+import { type Session, startSession } from './session.ts';
+import { isExit } from './show/exits.ts';
+import { showValue } from './show/value.ts';
+
+/** What a session is started with. */
+export interface ReplOptions {
+  readonly io: Io;
+  readonly commands: readonly Command[];
+  readonly packages: readonly LoadedPackage[];
+  readonly scenarios: Scenarios;
+  readonly plugins: readonly string[];
+  readonly load: Importer;
+  readonly version: string;
+}
+
+/** Runs a session to its end; returns the exit status. */
+export async function repl(options: ReplOptions): Promise<number> {
+  const { io } = options;
+  const { terminal } = io;
+  const interrupts = terminal ? terminalInterrupts((keys) => io.input.unshift(keys)) : signalInterrupts();
+  const { journal, desk, globals } = openLab({ ...options, interrupts });
+  const file = terminal ? historyFile(io.env) : undefined;
+  if (terminal)
+    line(io.out, io.colors.dim(`Faultyard ${options.version}: help() says what there is, .exit leaves`));
+  const session = startSession({
+    input: io.input,
+    output: io.out,
+    errors: io.err,
+    terminal,
+    interrupts,
+    evaluate: createEvaluator(interrupts, options.load),
+    prompt: terminal ? 'fy> ' : '',
+    history: file === undefined ? undefined : openHistory(file, (message) => line(io.err, message)),
+    show: (value) => showValue(value, { colors: io.colors.isColorSupported, columns: io.columns() }),
+    showError: (error) => io.colors.red(describeError(error)),
+    announces: isExit,
+    complete: completer(() => (globals.vm ?? Reflect.get(globalThis, 'vm')) as never, desk),
+    onInput: (input) => journal.inputs.push(input),
+  });
+  defineDotCommands(session, options);
+  return session.done;
+}
+
+/** `.list`, `.run sea/1` …: the commands of the command line, in a session. */
+function defineDotCommands({ server }: Session, options: ReplOptions): void {
+  for (const command of options.commands)
+    server.defineCommand(command.name, {
+      help: command.help,
+      action(this: REPLServer, text: string) {
+        void runDotCommand(command, text, options).then(() => this.displayPrompt());
+      },
+    });
+}
+
+async function runDotCommand(command: Command, text: string, options: ReplOptions): Promise<void> {
+  try {
+    const words = text.split(/\s+/).filter(Boolean);
+    await command.run({ ...options, words, options: {} });
+  } catch (error) {
+    line(options.io.err, describeError(error));
+  }
+}

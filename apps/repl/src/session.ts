@@ -1,0 +1,174 @@
+/**
+ * A session: TypeScript lines read from a terminal or a pipe, evaluated in order, their values printed.
+ *
+ * It is node:repl with its own evaluation. On a terminal it has line editing, completion, history and Ctrl-C; from a pipe
+ * it takes one line at a time, waits for lines that await, prints values on standard output and errors on standard error,
+ * and remembers whether the last line failed.
+ */
+import { createInterface } from 'node:readline';
+import { type REPLServer, Recoverable, start } from 'node:repl';
+import { PassThrough, type Readable, type Writable } from 'node:stream';
+import type { Evaluate, Outcome } from './evaluate/evaluator.ts';
+import type { History } from './history.ts';
+import type { Interrupts } from './interrupt/interrupts.ts';
+
+/** What a session needs. */
+export interface SessionOptions {
+  readonly input: Readable;
+  readonly output: Writable;
+  /** Where errors go when there is no terminal. */
+  readonly errors: Writable;
+  /** Line editing, prompt, completion, history; needs `input` and `output` to be one terminal. */
+  readonly terminal: boolean;
+  readonly evaluate: Evaluate;
+  readonly interrupts: Interrupts;
+  readonly history?: History | undefined;
+  /** Prints a value; called for everything but undefined. */
+  readonly show: (value: unknown) => string;
+  /** Prints what a line threw. */
+  readonly showError: (error: unknown) => string;
+  /** Whether the value of `let x = …` is worth printing (an exit is). */
+  readonly announces?: (value: unknown) => boolean;
+  /** Completions of the text left of the cursor that node:repl's own do not find. */
+  readonly complete?: (line: string) => readonly [readonly string[], string] | undefined;
+  /** Told of every input that was evaluated without an error. */
+  readonly onInput?: (input: string) => void;
+  readonly prompt?: string;
+  /** Shows the value of a line while it is typed; default: on a terminal. */
+  readonly preview?: boolean;
+}
+
+/** A running session. */
+export interface Session {
+  readonly server: REPLServer;
+  /** Resolves when the session has ended: 0, or 1 if the last line failed. */
+  readonly done: Promise<0 | 1>;
+}
+
+/** Starts a session over the process's global scope. */
+export function startSession(options: SessionOptions): Session {
+  const { terminal, interrupts } = options;
+  let failed = false;
+  let unfinished = false;
+  let busy = false;
+  const waiting: (() => void)[] = [];
+
+  const report = (error: unknown): void => {
+    failed = true;
+    (terminal ? options.output : options.errors).write(`${options.showError(error)}\n`);
+  };
+  const settle = (
+    input: string,
+    outcome: Outcome,
+    callback: (e: Error | null, value?: unknown) => void,
+  ): void => {
+    busy = false;
+    unfinished = outcome.kind === 'incomplete';
+    if (outcome.kind === 'incomplete') callback(new Recoverable(new SyntaxError('more lines are needed')));
+    else if (outcome.kind === 'error') {
+      report(outcome.error);
+      callback(null);
+    } else {
+      failed = false;
+      options.onInput?.(input.trimEnd());
+      const { declares } = outcome;
+      const declared: unknown = declares === undefined ? undefined : Reflect.get(globalThis, declares);
+      callback(null, declared !== undefined && options.announces?.(declared) ? declared : outcome.value);
+    }
+    while (!busy && waiting.length > 0) waiting.shift()?.();
+  };
+
+  const gate = terminal ? undefined : new PassThrough();
+  const before = new Set(Reflect.ownKeys(globalThis));
+  const server = start({
+    prompt: options.prompt ?? 'fy> ',
+    input: gate ?? options.input,
+    output: options.output,
+    terminal,
+    useGlobal: true,
+    useColors: false,
+    preview: options.preview ?? terminal,
+    ignoreUndefined: true,
+    writer: options.show,
+    eval(input, _context, _file, callback) {
+      busy = true;
+      const outcome = options.evaluate(input);
+      if (outcome instanceof Promise) void outcome.then((o) => settle(input, o, callback));
+      else settle(input, outcome, callback);
+    },
+  });
+  // node:repl adds Node's modules as globals (`vm` among them); a script has none of them, so a session has none either
+  for (const key of Reflect.ownKeys(globalThis))
+    if (!before.has(key) && key !== '_' && key !== '_error' && key !== 'require' && key !== 'module')
+      Reflect.deleteProperty(globalThis, key);
+
+  if (options.history) keepHistory(server, options.history);
+  if (options.complete) extendCompletion(server, options.complete);
+  const idle = server.listeners('SIGINT') as (() => void)[];
+  server.removeAllListeners('SIGINT');
+  server.on('SIGINT', () => {
+    if (busy) interrupts.interrupt();
+    else for (const listener of idle) listener.call(server);
+  });
+  if (gate) void feed(options.input, server, gate);
+  else holdKeys(server, () => busy, waiting);
+
+  const done = new Promise<0 | 1>((resolve) => {
+    server.on('exit', () => {
+      if (unfinished) report(new SyntaxError('the input ended in the middle of a statement'));
+      interrupts.close();
+      resolve(failed && !terminal ? 1 : 0);
+    });
+  });
+  return { server, done };
+}
+
+/** Hands a pipe's lines over one at a time: the next when the prompt would be shown again. */
+async function feed(input: Readable, server: REPLServer, gate: PassThrough): Promise<void> {
+  let ready: () => void = () => undefined;
+  server.displayPrompt = () => ready();
+  let open = true;
+  server.on('exit', () => {
+    open = false;
+    ready();
+  });
+  for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+    if (!open) break;
+    await new Promise<void>((resolve) => {
+      ready = resolve;
+      gate.write(`${line}\n`);
+    });
+  }
+  gate.end();
+}
+
+/** Keys pasted while a line runs wait for it to end; Ctrl-C does not. */
+function holdKeys(server: REPLServer, busy: () => boolean, waiting: (() => void)[]): void {
+  type Write = (data: string, key: { ctrl?: boolean; name?: string } | undefined) => void;
+  const editor = server as unknown as { _ttyWrite: Write };
+  const write = editor._ttyWrite.bind(server);
+  editor._ttyWrite = (data, key) => {
+    if (busy() && !(key?.ctrl && key.name === 'c')) waiting.push(() => editor._ttyWrite(data, key));
+    else write(data, key);
+  };
+}
+
+function keepHistory(server: REPLServer, history: History): void {
+  const editor = server as unknown as { history: string[] };
+  editor.history = [...history.entries];
+  server.on('history', (lines: string[]) => {
+    const newest = lines[0];
+    if (newest?.trim()) history.add(newest);
+  });
+}
+
+function extendCompletion(server: REPLServer, complete: NonNullable<SessionOptions['complete']>): void {
+  type Callback = (error: Error | null, result?: readonly [readonly string[], string]) => void;
+  const completer = server as unknown as { completer: (line: string, callback: Callback) => void };
+  const original = completer.completer.bind(server);
+  completer.completer = (line, callback) => {
+    const own = complete(line);
+    if (own) callback(null, own);
+    else original(line, callback);
+  };
+}
