@@ -43,8 +43,14 @@ export class SignalQueue {
   kick(vcpu: number): void {
     this.#kicks.add(vcpu);
   }
+  /**
+   * Asked before every entry, so at least once in a million instructions: whether whoever runs this VM wants its threads
+   * back (Ctrl-C in a session). While it says so, every KVM_RUN returns -1/EINTR. Set by apps; not state.
+   */
+  interrupted: (() => boolean) | undefined;
   /** Whether a kick waits for this vCPU; takes it. */
   takeKick(vcpu: number): boolean {
+    if (this.interrupted?.()) return true;
     return this.#kicks.size > 0 && this.#kicks.delete(vcpu);
   }
   /** Whether one waits for this vCPU's thread. */
