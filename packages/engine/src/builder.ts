@@ -14,7 +14,12 @@ export class SemanticsError extends Error {
 export const MAX_ACCESS = 64;
 
 /** Records the meaning of one handler. `fields` supplies symbolic or constant record fields. */
-export function record(isa: Isa, name: string, sem: (b: Builder, f: Fields) => void, fields: Fields): Program {
+export function record(
+  isa: Isa,
+  name: string,
+  sem: (b: Builder, f: Fields) => void,
+  fields: Fields,
+): Program {
   const r = new Recorder(isa, name, fields);
   sem(r, fields);
   return r.program();
@@ -188,7 +193,8 @@ class Recorder implements Builder {
   #checkElem(file: string, at: number, size: Size): void {
     const f = this.#isa.files[file];
     if (!f) this.#wrong(`no register file "${file}"`);
-    if (at < 0 || at + size > f.size) this.#wrong(`bytes ${at}..${at + size} of a ${f.size}-byte register of "${file}"`);
+    if (at < 0 || at + size > f.size)
+      this.#wrong(`bytes ${at}..${at + size} of a ${f.size}-byte register of "${file}"`);
   }
   #state(name: string, ty: Ty): void {
     const v = this.#isa.state[name];
@@ -268,7 +274,11 @@ class Recorder implements Builder {
   }
   #jump(field: string, cond: Node | undefined): void {
     if (this.#isa.fields[field]?.ty !== 'i64') this.#wrong(`jump by field "${field}", which is not i64`);
-    this.#into.push({ kind: 'jump', offset: { low: this.#fields.i32(field), full: this.#fields.i64(field) }, cond });
+    this.#into.push({
+      kind: 'jump',
+      offset: { low: this.#fields.i32(field), full: this.#fields.i64(field) },
+      cond,
+    });
   }
   jumpTo(addr: I64): void {
     this.#into.push({ kind: 'jumpTo', addr: nodeOf(addr) });
@@ -287,7 +297,7 @@ class Recorder implements Builder {
     this.#into = branches[1];
     otherwise?.();
     this.#into = outer;
-    outer.push({ kind: 'when', c: cond, then: branches[0], otherwise: branches[1] });
+    outer.push({ kind: 'when', c: cond, yes: branches[0], no: branches[1] });
   }
   slow(operation: number, ...args: Expr[]): void {
     if (args.length > 4) this.#wrong(`slow operation ${operation} with ${args.length} arguments`);

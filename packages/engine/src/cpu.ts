@@ -25,7 +25,11 @@ export const Access: { readonly Read: 0; readonly Write: 1; readonly Exec: 2; re
 export type AccessKind = 0 | 1 | 2 | 3;
 
 /** Result of {@link AccessPort.resolve}. */
-export const Resolved: { readonly Ram: 0; readonly Device: 1; readonly Fault: -1 } = { Ram: 0, Device: 1, Fault: -1 };
+export const Resolved: { readonly Ram: 0; readonly Device: 1; readonly Fault: -1 } = {
+  Ram: 0,
+  Device: 1,
+  Fault: -1,
+};
 
 /** Filled by {@link AccessPort.resolve}. One object, reused. */
 export interface Resolution {

@@ -3,8 +3,8 @@
  * instruction demands; everything else goes through the imported slow path.
  */
 import { CURRENT_CONTEXT, packSite } from './access-site.ts';
-import { At, Tlb, TLB_ENTRIES } from './cpu-block.ts';
-import { type Emitter, Fn, storeOp } from './emit.ts';
+import { At, TLB_ENTRIES, Tlb } from './cpu-block.ts';
+import { type Exits, Fn, storeOp } from './emit-parts.ts';
 import type { AccessSite, Node, Statement } from './node.ts';
 import type { FunctionWriter } from './wasm/function.ts';
 import { I, I32, I64, L, Mem } from './wasm/op.ts';
@@ -23,6 +23,18 @@ export interface MemoryLocals {
   readonly rmwAddr: number;
   readonly rmwPtr: number;
   readonly rmwSlow: number;
+}
+
+/** What accesses need of the emitter. */
+export interface MemoryEmitter {
+  readonly w: FunctionWriter;
+  /** Locals that hold the addresses of the block and of the current context. */
+  readonly base: number;
+  readonly ctx: number;
+  readonly memory: MemoryLocals;
+  readonly exits: Exits;
+  expr(n: Node): void;
+  letLocal(id: number): number;
 }
 
 /** Allocates them. */
@@ -60,7 +72,7 @@ export function emitTlbIndex(w: FunctionWriter, addr: number, temp: number): voi
 }
 
 /** Pushes the context's address. */
-function context(e: Emitter, site: AccessSite): void {
+function context(e: MemoryEmitter, site: AccessSite): void {
   if (site.ctx === undefined || site.ctx === CURRENT_CONTEXT) e.w.get(e.ctx);
   else {
     e.w.get(e.base);
@@ -69,7 +81,7 @@ function context(e: Emitter, site: AccessSite): void {
 }
 
 /** Evaluates the address and pushes 1 if the fast path cannot serve it. Leaves `addr` and `entry` set. */
-function probe(e: Emitter, site: AccessSite, addr: Node, table: number, into: number): void {
+function probe(e: MemoryEmitter, site: AccessSite, addr: Node, table: number, into: number): void {
   const w = e.w;
   const m = e.memory;
   e.expr(addr);
@@ -82,7 +94,7 @@ function probe(e: Emitter, site: AccessSite, addr: Node, table: number, into: nu
   w.get(into);
   if (site.align >= site.total) {
     // Aligned to its size or more: an aligned access cannot cross.
-    if (site.align > 1) w.i64((-4096 | (site.align - 1)) | 0, -1);
+    if (site.align > 1) w.i64(-4096 | (site.align - 1) | 0, -1);
     else w.i64(-4096);
   } else {
     w.i64(site.total - 1);
@@ -101,7 +113,7 @@ function probe(e: Emitter, site: AccessSite, addr: Node, table: number, into: nu
 }
 
 /** Pushes the fast path's host address. */
-function pointer(e: Emitter, table: number, addr: number): void {
+function pointer(e: MemoryEmitter, table: number, addr: number): void {
   e.w.get(e.memory.entry);
   e.w.mem(Mem.i32load, table + 8);
   e.w.get(addr);
@@ -110,7 +122,7 @@ function pointer(e: Emitter, table: number, addr: number): void {
 }
 
 /** Pushes the arguments every slow helper starts with: address halves and the packed site. */
-function slowArguments(e: Emitter, site: AccessSite, addr: number): void {
+function slowArguments(e: MemoryEmitter, site: AccessSite, addr: number): void {
   const w = e.w;
   w.get(addr);
   w.op(L.wrap);
@@ -122,7 +134,7 @@ function slowArguments(e: Emitter, site: AccessSite, addr: number): void {
 }
 
 /** Leaves with a fault if the helper's result on the stack is -1; it stays in local `result`. */
-function orFault(e: Emitter, result: number): void {
+function orFault(e: MemoryEmitter, result: number): void {
   e.w.tee(result);
   e.w.i32(-1);
   e.w.op(I.eq);
@@ -143,7 +155,7 @@ function loadOp(site: AccessSite): number {
 }
 
 /** A load of one or more elements. */
-export function emitLoad(e: Emitter, s: Extract<Statement, { kind: 'load' }>): void {
+export function emitLoad(e: MemoryEmitter, s: Extract<Statement, { kind: 'load' }>): void {
   const w = e.w;
   const m = e.memory;
   probe(e, s.site, s.addr, Tlb.read, m.addr);
@@ -163,7 +175,7 @@ export function emitLoad(e: Emitter, s: Extract<Statement, { kind: 'load' }>): v
 }
 
 /** Pushes the halves of a value as two i32. */
-function halves(e: Emitter, v: Node): void {
+function halves(e: MemoryEmitter, v: Node): void {
   const w = e.w;
   e.expr(v);
   if (v.ty === 'i32') {
@@ -179,7 +191,7 @@ function halves(e: Emitter, v: Node): void {
 }
 
 /** A store of one or more elements. */
-export function emitStore(e: Emitter, s: Extract<Statement, { kind: 'store' }>): void {
+export function emitStore(e: MemoryEmitter, s: Extract<Statement, { kind: 'store' }>): void {
   const w = e.w;
   const m = e.memory;
   const [only, ...more] = s.values;
@@ -214,7 +226,7 @@ export function emitStore(e: Emitter, s: Extract<Statement, { kind: 'store' }>):
 }
 
 /** First half of a read-modify-write: the old value, with the place to store kept. */
-export function emitRmwLoad(e: Emitter, s: Extract<Statement, { kind: 'rmwLoad' }>): void {
+export function emitRmwLoad(e: MemoryEmitter, s: Extract<Statement, { kind: 'rmwLoad' }>): void {
   const w = e.w;
   const m = e.memory;
   probe(e, s.site, s.addr, Tlb.write, m.rmwAddr);
@@ -233,7 +245,7 @@ export function emitRmwLoad(e: Emitter, s: Extract<Statement, { kind: 'rmwLoad' 
 }
 
 /** Second half: stores the new value. */
-export function emitRmwStore(e: Emitter, s: Extract<Statement, { kind: 'rmwStore' }>): void {
+export function emitRmwStore(e: MemoryEmitter, s: Extract<Statement, { kind: 'rmwStore' }>): void {
   const w = e.w;
   const m = e.memory;
   w.get(m.rmwSlow);

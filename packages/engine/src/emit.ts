@@ -2,27 +2,27 @@
  * Emits expressions and statements as wasm. What differs between the interpreter and compiled code (registers by
  * record field or by number, the program counter, how control goes on) is left to subclasses.
  */
-import { At, type BlockLayout } from './cpu-block.ts';
-import { emitLoad, emitRmwLoad, emitRmwStore, emitStore, type MemoryLocals, memoryLocals } from './emit-memory.ts';
-import type { Ty } from './ir.ts';
+
 import { Leave } from './cpu.ts';
+import { At, type BlockLayout } from './cpu-block.ts';
+import {
+  emitLoad,
+  emitRmwLoad,
+  emitRmwStore,
+  emitStore,
+  type MemoryEmitter,
+  type MemoryLocals,
+  memoryLocals,
+} from './emit-memory.ts';
+import { type Exits, Fn, storeOp } from './emit-parts.ts';
+import type { Slot, Ty } from './ir.ts';
 import type { Isa } from './isa.ts';
 import type { ElemNode, FieldNode, FieldSlot, JumpOffset, Node, PcNode, Program, Statement } from './node.ts';
-import type { Slot } from './ir.ts';
 import type { FunctionWriter, Label } from './wasm/function.ts';
 import { I, I32, I64, L, Mem } from './wasm/op.ts';
 
-/** Imported and internal functions of every generated module, by index. */
-export const Fn = { load: 0, store: 1, storeMany: 2, rmwLoad: 3, rmwStore: 4, mulhU: 5, mulhS: 6 } as const;
-
-/** Where a handler leaves generated code with its instruction not done; `why` holds the reason at `leave`. */
-export interface Exits {
-  readonly leave: Label;
-  readonly fault: Label;
-}
-
 /** Emits the handlers of one function. */
-export abstract class Emitter {
+export abstract class Emitter implements MemoryEmitter {
   readonly w: FunctionWriter;
   readonly isa: Isa;
   readonly layout: BlockLayout;
@@ -45,7 +45,8 @@ export abstract class Emitter {
     this.base = base;
     this.ctx = ctx;
     const hot = new Map<string, number>();
-    for (const [name, v] of Object.entries(isa.state)) if (v.hot) hot.set(name, w.local(v.ty === 'i32' ? I32 : I64));
+    for (const [name, v] of Object.entries(isa.state))
+      if (v.hot) hot.set(name, w.local(v.ty === 'i32' ? I32 : I64));
     this.hot = hot;
     this.why = w.local(I32);
     this.memory = memoryLocals(w);
@@ -224,11 +225,11 @@ export abstract class Emitter {
       case 'when': {
         this.expr(s.c);
         w.if();
-        const first = this.statements(s.then);
+        const first = this.statements(s.yes);
         let second = true;
-        if (s.otherwise.length > 0) {
+        if (s.no.length > 0) {
           w.else();
-          second = this.statements(s.otherwise);
+          second = this.statements(s.no);
         }
         w.end();
         if (!first && !second) w.op(0);
@@ -266,10 +267,4 @@ export abstract class Emitter {
     w.set(this.why);
     w.br(this.exits.leave);
   }
-}
-
-/** The instruction that stores the low `size` bytes of a value of type `ty`. */
-export function storeOp(size: number, ty: Ty): number {
-  if (ty === 'i64') return size === 8 ? Mem.i64store : size === 4 ? Mem.i64store32 : size === 2 ? Mem.i64store16 : Mem.i64store8;
-  return size === 4 ? Mem.i32store : size === 2 ? Mem.i32store16 : Mem.i32store8;
 }

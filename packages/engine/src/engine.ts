@@ -3,7 +3,7 @@ import { type CodeFrames, codeFrames } from './code-frames.ts';
 import type { AccessPort, Cpu } from './cpu.ts';
 import { type BlockLayout, CONTEXT_BYTES, layoutBlock, MAX_CONTEXTS } from './cpu-block.ts';
 import { type EngineHost, type HostViews, hostViews } from './host.ts';
-import { emitInterpreter, IMPORTS, type Variant } from './interpreter.ts';
+import { emitInterpreter, type IMPORTS, type Variant } from './interpreter.ts';
 import type { Isa } from './isa.ts';
 import { Predecode } from './predecode.ts';
 import { DirectPages } from './predecode-direct.ts';
@@ -59,7 +59,15 @@ function compiled(isa: Isa, variant: Variant): Emitted {
     of = new Map();
     modules.set(isa.handlers, of);
   }
-  const shape = JSON.stringify([variant, isa.unit, isa.recordSize, isa.fields, isa.files, isa.state, isa.contexts]);
+  const shape = JSON.stringify([
+    variant,
+    isa.unit,
+    isa.recordSize,
+    isa.fields,
+    isa.files,
+    isa.state,
+    isa.contexts,
+  ]);
   let m = of.get(shape);
   if (!m) {
     const bytes = emitInterpreter(isa, variant);
@@ -137,8 +145,10 @@ function instantiate(parts: EngineParts, variant: Variant): Run {
     load: (lo: number, hi: number, site: number): number => parts.running?.slow.load(lo, hi, site) ?? -1,
     store: (lo: number, hi: number, site: number, vlo: number, vhi: number): number =>
       parts.running?.slow.store(lo, hi, site, vlo, vhi) ?? -1,
-    storeMany: (lo: number, hi: number, site: number): number => parts.running?.slow.storeMany(lo, hi, site) ?? -1,
-    rmwLoad: (lo: number, hi: number, site: number): number => parts.running?.slow.rmwLoad(lo, hi, site) ?? -1,
+    storeMany: (lo: number, hi: number, site: number): number =>
+      parts.running?.slow.storeMany(lo, hi, site) ?? -1,
+    rmwLoad: (lo: number, hi: number, site: number): number =>
+      parts.running?.slow.rmwLoad(lo, hi, site) ?? -1,
     rmwStore: (lo: number, hi: number, site: number, vlo: number, vhi: number): number =>
       parts.running?.slow.rmwStore(lo, hi, site, vlo, vhi) ?? -1,
   } satisfies Record<(typeof IMPORTS)[number]['name'], unknown>;
@@ -152,11 +162,14 @@ function checkIsa(isa: Isa): void {
   const wrong = (what: string): never => {
     throw new RangeError(`instruction set ${isa.name}: ${what}`);
   };
-  if (isa.recordSize % 8 !== 0 || isa.recordSize < 16) wrong('records are a multiple of 8 and at least 16 bytes');
-  if (isa.contexts.length < 1 || isa.contexts.length > MAX_CONTEXTS) wrong(`1 to ${MAX_CONTEXTS} access contexts`);
+  if (isa.recordSize % 8 !== 0 || isa.recordSize < 16)
+    wrong('records are a multiple of 8 and at least 16 bytes');
+  if (isa.contexts.length < 1 || isa.contexts.length > MAX_CONTEXTS)
+    wrong(`1 to ${MAX_CONTEXTS} access contexts`);
   if (isa.handlers.length > 60_000) wrong('more than 60,000 handlers');
   if (Object.values(isa.files)[0]?.size !== 8) wrong('the main register file has 8-byte registers');
-  for (const [name, f] of Object.entries(isa.files)) if (f.count > 256) wrong(`more than 256 registers in ${name}`);
+  for (const [name, f] of Object.entries(isa.files))
+    if (f.count > 256) wrong(`more than 256 registers in ${name}`);
   const names = new Set(isa.handlers.map((h) => h.name));
   if (names.size !== isa.handlers.length) wrong('two handlers have one name');
 }

@@ -1,6 +1,7 @@
 /** Constant folding and the identities worth having: what is known at emission costs nothing at run time. */
-import type { ConstNode, Node, OpNode } from './node.ts';
+
 import type { Ty } from './ir.ts';
+import type { ConstNode, Node, OpNode } from './node.ts';
 import { I, L } from './wasm/op.ts';
 
 /** Names of the two-operand instructions that exist for both widths. */

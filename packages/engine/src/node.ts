@@ -84,7 +84,12 @@ export type Statement =
     }
   | { readonly kind: 'put'; readonly name: string; readonly v: Node }
   | { readonly kind: 'load'; readonly site: AccessSite; readonly addr: Node; readonly ids: readonly number[] }
-  | { readonly kind: 'store'; readonly site: AccessSite; readonly addr: Node; readonly values: readonly Node[] }
+  | {
+      readonly kind: 'store';
+      readonly site: AccessSite;
+      readonly addr: Node;
+      readonly values: readonly Node[];
+    }
   | { readonly kind: 'rmwLoad'; readonly site: AccessSite; readonly addr: Node; readonly id: number }
   | { readonly kind: 'rmwStore'; readonly site: AccessSite; readonly v: Node }
   | { readonly kind: 'jump'; readonly offset: JumpOffset; readonly cond: Node | undefined }
@@ -92,8 +97,8 @@ export type Statement =
   | {
       readonly kind: 'when';
       readonly c: Node;
-      readonly then: readonly Statement[];
-      readonly otherwise: readonly Statement[];
+      readonly yes: readonly Statement[];
+      readonly no: readonly Statement[];
     }
   | { readonly kind: 'slow'; readonly op: number; readonly args: readonly Node[] }
   | { readonly kind: 'guard'; readonly n: number };

@@ -39,7 +39,16 @@ export class MappedPages implements PageLayout<MappedPage> {
   }
   create(frame: number, mode: number): MappedPage {
     const base = this.#host.allocTable(MAP_BYTES, 16);
-    return { frame, mode, base, misses: 0, chunks: [], chunk: -1, free: 0, covered: new Uint32Array(PAGE / 32) };
+    return {
+      frame,
+      mode,
+      base,
+      misses: 0,
+      chunks: [],
+      chunk: -1,
+      free: 0,
+      covered: new Uint32Array(PAGE / 32),
+    };
   }
   decode(p: MappedPage, offset: number, decoder: Decoder): void {
     const size = this.#isa.recordSize;
@@ -82,7 +91,8 @@ export class MappedPages implements PageLayout<MappedPage> {
   patch(p: MappedPage, rec: number): void {
     const at = this.#v.u16[(rec >>> 1) + 1] ?? 0;
     const known = at < PAGE ? (this.#v.i32[(p.base >>> 2) + at] ?? 0) : 0;
-    if (known !== 0 && known >>> 0 !== rec && this.#v.u16[rec >>> 1] === Special.Undecoded) this.#stop(rec, at, known);
+    if (known !== 0 && known >>> 0 !== rec && this.#v.u16[rec >>> 1] === Special.Undecoded)
+      this.#stop(rec, at, known);
   }
   /** First record of a stretch that holds a run of any length. */
   #room(p: MappedPage): number {
@@ -113,7 +123,8 @@ export class MappedPages implements PageLayout<MappedPage> {
     const size = this.#isa.recordSize;
     this.#v.i32.fill(0, p.base >>> 2, (p.base + MAP_BYTES) >>> 2);
     for (const start of p.chunks)
-      for (let rec = start; rec < start + this.#chunkBytes; rec += size) this.#v.u16[rec >>> 1] = Special.Undecoded;
+      for (let rec = start; rec < start + this.#chunkBytes; rec += size)
+        this.#v.u16[rec >>> 1] = Special.Undecoded;
     p.covered.fill(0);
     p.chunk = -1;
     p.free = 0;

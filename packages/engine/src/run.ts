@@ -79,7 +79,7 @@ export class EngineCpu implements Cpu {
   run(budget: number): LeaveReason {
     let left = budget;
     for (;;) {
-      const slice = left < SLICE ? left : SLICE;
+      const slice = Math.min(left, SLICE);
       const bias = slice > this.#longest ? this.#longest : 0;
       const why = this.#enter(slice, bias, this.#tlbAt + this.#context * CONTEXT_BYTES, 0);
       left -= slice - this.#left(bias);
@@ -101,7 +101,11 @@ export class EngineCpu implements Cpu {
 
   step(): LeaveReason {
     this.slow.caching = false;
-    this.#e.views.i32.fill(this.#e.voidContext(), (this.block + At.contexts) >>> 2, (this.block + At.contexts + 60) >>> 2);
+    this.#e.views.i32.fill(
+      this.#e.voidContext(),
+      (this.block + At.contexts) >>> 2,
+      (this.block + At.contexts + 60) >>> 2,
+    );
     const fetched = this.#fetch(true);
     const reason = fetched === Fetched.Fault ? Leave.Fault : this.#once();
     const done = fetched !== Fetched.Fault && this.#left(0) === 0 ? 1 : 0;
@@ -144,7 +148,8 @@ export class EngineCpu implements Cpu {
     if (why === Inner.Cross) return this.#fetch(true);
     const lo = this.#word(At.pc);
     const w = this.#tlbs[this.#context]?.find(Table.exec, lo, this.#word(At.pc + 4)) ?? -1;
-    this.#page = why === Inner.Miss || w < 0 ? undefined : this.#e.predecode.at(this.#e.views.i32[w + 2] ?? 0);
+    this.#page =
+      why === Inner.Miss || w < 0 ? undefined : this.#e.predecode.at(this.#e.views.i32[w + 2] ?? 0);
     if (!this.#page) {
       const fetched = this.#fetch(false);
       if (fetched !== Fetched.Page) return fetched;

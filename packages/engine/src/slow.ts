@@ -13,7 +13,14 @@ import {
   siteTotal,
 } from './access-site.ts';
 import type { CodeFrames } from './code-frames.ts';
-import { Access, type AccessInfo, type AccessKind, type AccessPort, type Resolution, Resolved } from './cpu.ts';
+import {
+  Access,
+  type AccessInfo,
+  type AccessKind,
+  type AccessPort,
+  type Resolution,
+  Resolved,
+} from './cpu.ts';
 import { type HostViews, PAGE } from './host.ts';
 import { type ContextTlb, Table } from './tlb.ts';
 
@@ -194,7 +201,8 @@ export class SlowPath {
       v.lo = 0;
       v.hi = 0;
       if (this.#port.deviceLoad(where + at - from, n, this.access, v) < 0) return false;
-      for (let i = 0; i < n; i++) dv.setUint8(this.#data + at + i, (i < 4 ? v.lo >>> (8 * i) : v.hi >>> (8 * i - 32)) & 255);
+      for (let i = 0; i < n; i++)
+        dv.setUint8(this.#data + at + i, (i < 4 ? v.lo >>> (8 * i) : v.hi >>> (8 * i - 32)) & 255);
       at += n;
     }
     return true;

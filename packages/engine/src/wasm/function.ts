@@ -1,6 +1,6 @@
 /** Writes the body of one wasm function: locals, structured control with labels, instructions. */
 import { Bytes } from './bytes.ts';
-import { I32, I64, Op, VOID } from './op.ts';
+import { type I32, type I64, Op, VOID } from './op.ts';
 
 /** A target of `br`: the nesting depth of its block, loop or if. */
 export type Label = number;

@@ -1,5 +1,14 @@
 /** A little machine for tests: guest pages by address, devices, faults; everything a port can be asked for. */
-import { Access, type AccessInfo, type AccessPort, type Cpu, createEngine, type Engine, type Isa, type Resolution } from '../../src/index.ts';
+import {
+  Access,
+  type AccessInfo,
+  type AccessPort,
+  type Cpu,
+  createEngine,
+  type Engine,
+  type Isa,
+  type Resolution,
+} from '../../src/index.ts';
 import { type TestHost, testHost } from './host.ts';
 
 /** What an access met. */
@@ -95,7 +104,11 @@ export class Machine implements AccessPort {
           parts.push(this.host.dv.getBigUint64(this.cpu.regAddr(file, i) + k, true).toString(16));
     for (const [name, v] of Object.entries(isa.state)) {
       const at = this.cpu.stateAddr(name);
-      parts.push((v.ty === 'i32' ? this.host.dv.getUint32(at, true) : this.host.dv.getBigUint64(at, true)).toString(16));
+      parts.push(
+        (v.ty === 'i32' ? this.host.dv.getUint32(at, true) : this.host.dv.getBigUint64(at, true)).toString(
+          16,
+        ),
+      );
     }
     return parts.join(' ');
   }

@@ -40,7 +40,9 @@ for (const s of sizes) {
     b.store(s, b.add(rb(b, f), f.i64('imm')), v);
   });
   def(`rmw${s}`, (b, f) => {
-    const old = b.rmw(s as 8, rb(b, f), (o) => (s === 8 ? b.add(o, rc(b, f)) : b.add(o as never, b.wrap(rc(b, f)) as never)));
+    const old = b.rmw(s as 8, rb(b, f), (o) =>
+      s === 8 ? b.add(o, rc(b, f)) : b.add(o as never, b.wrap(rc(b, f)) as never),
+    );
     b.set(f.slot('a'), wide(b, old));
   });
 }
@@ -83,10 +85,14 @@ def('abs', (b, f) => {
   );
 });
 def('b', (b) => b.jump('off'), true);
-def('bl', (b) => {
-  b.set(15, b.next());
-  b.jump('off');
-}, true);
+def(
+  'bl',
+  (b) => {
+    b.set(15, b.next());
+    b.jump('off');
+  },
+  true,
+);
 def('bz', (b, f) => b.jumpIf(b.eqz(ra(b, f)), 'off'));
 def('bnz', (b, f) => b.jumpIf(b.ne(ra(b, f), b.c64(0)), 'off'));
 def('br', (b, f) => b.jumpTo(ra(b, f)), true);
@@ -150,7 +156,9 @@ function decodeInto(site: Parameters<Isa['decode']>[0], out: { handler: number }
   out.handler = op < list.length ? op : 0;
   for (let i = 0; i < 3; i++) u8[record + 2 + i] = (u8[code + 1 + i] ?? 0) & 15;
   const branch = /^b/.test(list[out.handler]?.name ?? '');
-  const off = branch ? (((u8[code + 2] ?? 0) | ((u8[code + 3] ?? 0) << 8)) << 16) >> 14 : signed8(u8[code + 3] ?? 0);
+  const off = branch
+    ? (((u8[code + 2] ?? 0) | ((u8[code + 3] ?? 0) << 8)) << 16) >> 14
+    : signed8(u8[code + 3] ?? 0);
   i32[(record + 8) >>> 2] = off;
   i32[(record + 12) >>> 2] = off >> 31;
   return 4;
