@@ -1,7 +1,8 @@
 /**
  * Loads and stores of one SIMD&FP register or a pair of them: B, H, S, D, Q in all addressing modes, and literal.
  *
- * The FP trap comes before everything else; a load clears the register above what it wrote.
+ * The FP trap comes before everything else; a load clears the register above what it wrote. A pair loaded into one
+ * register (Rt = Rt2, CONSTRAINED UNPREDICTABLE) leaves the second element, as QEMU 7.2 does.
  */
 import type { AccessOptions, Builder, Expr, Fields, I64 } from '@faultyard/engine';
 import { AccessClass } from './access-class.ts';
@@ -62,9 +63,9 @@ function move(
       : [size === 8 ? b.load(8, address, SIMD_ACCESS) : b.load(size, address, SIMD_ACCESS)];
   const words = values.map((e) => wide(b, e));
   return () => {
-    for (let i = slots.length - 1; i >= 0; i--) {
+    for (const [i, slot] of slots.entries()) {
       const low = words[i * each];
-      if (low) setVector(b, f, slots[i] ?? '', log2, low, words[i * each + 1]);
+      if (low) setVector(b, f, slot, log2, low, words[i * each + 1]);
     }
   };
 }

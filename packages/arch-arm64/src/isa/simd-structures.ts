@@ -291,7 +291,7 @@ const singleRow = {
   feature: 'fpsimd',
   when: isSingle,
   spec: ['Q', 'L', 'R', 'opcode'],
-  split: ['L', 'R', 'opcode', 'Q', 'S', 'size'],
+  split: ['L', 'R', 'opcode', 'size'],
   derive: singleConstants,
   record: singleRecord,
   access: (b: Bits) => ({ align: 1 << laneLog2(b) }),

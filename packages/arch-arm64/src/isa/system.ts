@@ -164,23 +164,39 @@ const REGISTERS: readonly Form[] = [
   },
 ];
 
-/** MSR (immediate) of one PSTATE field. */
-const stateField = (name: string, op1: number, op2: number, feature?: Feature): Form => ({
+/** The generic name of a PSTATE field with its value, `s0_0_c4_c2_5`: for values that a one-bit field does not have. */
+const statePlace = (op1: number, op2: number): Operand => ({
+  expect: `s0_${op1}_c4_c0_${op2} to s0_${op1}_c4_c15_${op2}`,
+  print: (b) => `s0_${op1}_c4_c${field(b, 'CRm')}_${op2}`,
+  parse: (c) => {
+    const m = /^s0_(\d)_c4_c(\d\d?)_(\d)$/.exec(c.word() ?? '');
+    return m && m[1] === `${op1}` && m[3] === `${op2}` && Number(m[2]) < 16
+      ? { CRm: Number(m[2]) }
+      : undefined;
+  },
+});
+
+/** MSR (immediate) of one PSTATE field: one bit, or with `flags` the four DAIF bits. */
+const stateField = (name: string, op1: number, op2: number, flags: boolean, feature?: Feature): Form => ({
   name: `MSR (immediate) ${name}`,
   bits: `1101010100 0 00 ${op1.toString(2).padStart(3, '0')} 0100 CRm:4 ${op2.toString(2).padStart(3, '0')} 11111`,
   ref: 'C6.2 MSR (immediate)',
   ...(feature ? { feature } : {}),
-  asm: [{ text: `msr ${name.toLowerCase()}, #<CRm>` }],
+  asm: [
+    { text: `msr ${name.toLowerCase()}, #<CRm>`, if: (b) => flags || field(b, 'CRm') < 2 },
+    { text: 'msr <place>, xzr' },
+  ],
+  operands: { place: statePlace(op1, op2) },
   record: (b) => ({ x: (op1 << 3) | op2, y: field(b, 'CRm') }),
   sem: (b, f) => b.slow(Slow.MsrImm, f.i64('x'), f.i64('y')),
 });
 
 const STATE_FIELDS: readonly Form[] = [
-  stateField('SPSel', 0, 5),
-  stateField('DAIFSet', 3, 6),
-  stateField('DAIFClr', 3, 7),
-  stateField('PAN', 0, 4, 'pan'),
-  stateField('UAO', 0, 3, 'uao'),
+  stateField('SPSel', 0, 5, false),
+  stateField('DAIFSet', 3, 6, true),
+  stateField('DAIFClr', 3, 7, true),
+  stateField('PAN', 0, 4, false, 'pan'),
+  stateField('UAO', 0, 3, false, 'uao'),
 ];
 
 /** Operand `<cn>` or `<cm>`: `C7`. */
