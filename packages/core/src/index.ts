@@ -9,7 +9,7 @@ export * from './clock.ts';
 export * from './errors.ts';
 export * from './exit.ts';
 export * from './explore.ts';
-export { type HostFault, load, lsbOf, peek, read, store, write } from './host/access.ts';
+export type { HostFault } from './host/access.ts';
 export * from './host/address-space.ts';
 export * from './host/backing.ts';
 export * from './host/memory.ts';

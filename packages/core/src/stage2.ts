@@ -341,8 +341,9 @@ export class Stage2 {
       if (write) this.slots.markDirty(slot, gfn);
       else e |= LOG;
     }
+    const before = this.frameOf(gfn);
     this.#map(gfn, e);
-    this.#tell(gfn, 1, pfn);
+    if (before !== 0) this.#tell(gfn, 1, before);
   }
 
   *#gmemFault(slot: Memslot, gfn: number, write: boolean, seq: number): Task<Stage2Outcome> {

@@ -27,16 +27,18 @@ export function at(name: string): YieldPoint {
 
 /**
  * Runs a task to its end on its own.
- * @throws FaultyardError FY_DEADLOCK when it waits for something that nobody else can give.
+ * @throws FaultyardError FY_DEADLOCK when it waits for something that nobody else can give; the task is abandoned, and
+ * what it held is given up.
  */
 export function drive<R>(task: Task<R>): R {
   for (;;) {
     const s = task.next();
     if (s.done) return s.value;
-    if (s.value.ready && !s.value.ready())
-      throw new FaultyardError('FY_DEADLOCK', {
-        who: `alone at ${s.value.at}, waiting for ${s.value.waits}`,
-      });
+    if (!s.value.ready || s.value.ready()) continue;
+    task.return(undefined as never);
+    throw new FaultyardError('FY_DEADLOCK', {
+      who: `alone at ${s.value.at}, waiting for ${s.value.waits}`,
+    });
   }
 }
 

@@ -2,6 +2,7 @@
 import { type Hva, hva, PAGE_SIZE } from '../address.ts';
 import { drive, type Task } from '../task.ts';
 import type { AddressSpace } from './address-space.ts';
+import { readDiskBytes } from './backing.ts';
 import { awaitUserfault, driverFault, fastGup, Touch, touch } from './page-fault.ts';
 import { indexOf, Prot, type Vma } from './vma.ts';
 
@@ -124,6 +125,8 @@ export function peek(s: AddressSpace, addr: bigint | number, len: number): Uint8
     const pfn = s.tableOf(v.backing).pfn(indexOf(v, page));
     const from = pfn * PAGE_SIZE + (a % PAGE_SIZE);
     if (pfn !== 0) out.set(s.host.u8.subarray(from, from + n), done);
+    else if (v.backing?.kind === 'file')
+      out.set(readDiskBytes(v.backing, indexOf(v, page) * PAGE_SIZE + (a % PAGE_SIZE), n), done);
     done += n;
     a += n;
   }

@@ -9,7 +9,7 @@
 import { PAGE_SIZE } from '../address.ts';
 import { FaultyardError, KvmError } from '../errors.ts';
 import { at, drive, Lock, type Task } from '../task.ts';
-import { type HostFault, setPoison } from './access.ts';
+import { type HostFault, load, peek, setPoison, store } from './access.ts';
 import { type Backing, GuestMemfd, HostFile, type IoFault, IoRegion } from './backing.ts';
 import { type MemoryImage, restoreSpace, saveSpace } from './image.ts';
 import type { HostMemory } from './memory.ts';
@@ -147,11 +147,19 @@ export class AddressSpace {
       throw new KvmError('KVM_CREATE_GUEST_MEMFD', 'EINVAL', `unknown flags ${flags & ~3}`);
     return this.#enter(new GuestMemfd(this.host, this.#name(id, 'gmem'), size, flags));
   }
-  /** Closes the descriptor of a guest_memfd: its pages are zapped, bound slots find no file any more. */
+  /**
+   * Closes the descriptor of a guest_memfd. The file goes with its last mapping: then its pages are zapped and bound
+   * slots find no file any more.
+   */
   *closeGuestMemfd(g: GuestMemfd): Task<void> {
+    g.closing = true;
+    yield* this.#releaseGmem(g);
+  }
+  *#releaseGmem(g: GuestMemfd): Task<void> {
+    if (!g.closing || g.closed || this.vmas.all.some((v) => v.backing === g)) return;
     yield* this.#gmemChange(g, 0, g.length / PAGE_SIZE, () => {
       g.closed = true;
-      if (!this.vmas.all.some((v) => v.backing === g)) g.pages.release();
+      g.pages.release();
     });
   }
 
@@ -240,11 +248,13 @@ export class AddressSpace {
   }
 
   *#unmap(start: number, end: number): Task<void> {
-    if (this.vmas.meeting(start, end).length === 0) return;
+    const backings = new Set(this.vmas.meeting(start, end).map((v) => v.backing));
+    if (backings.size === 0) return;
     yield* this.change(start, end, () => {
       for (const v of this.vmas.carve(start, end)) this.#dropPtes(v, v.start, v.end);
       this.vmas.remove(start, end);
     });
+    for (const b of backings) if (b?.kind === 'gmem') yield* this.#releaseGmem(b);
   }
 
   /** Host PTEs of [start, end) of one area go; private pages and their marks with them. */
@@ -265,7 +275,12 @@ export class AddressSpace {
       this.#mapped('mprotect', start, end);
       const parts = this.vmas.carve(start, end);
       yield* this.change(start, end, () => {
-        for (const v of parts) v.prot = prot;
+        for (const v of parts) {
+          v.prot = prot;
+          if (v.kind !== 'io') continue;
+          for (let p = v.start; p < v.end; p++)
+            if (this.ioPtes.has(p)) this.ioPtes.set(p, (prot & Prot.Write) !== 0);
+        }
       });
     } finally {
       this.mmapLock.endWrite();
@@ -347,11 +362,14 @@ export class AddressSpace {
   *#gmemChange(g: GuestMemfd, start: number, end: number, body: () => void): Task<void> {
     this.activeInvalidations++;
     for (const n of this.#notifiers) n.gmemStart(g, start, end);
-    yield at('notifier.start');
-    yield* this.zap(g, start, end, body);
-    yield at('notifier.end');
-    for (const n of this.#notifiers) n.gmemEnd(g, start, end);
-    this.activeInvalidations--;
+    try {
+      yield at('notifier.start');
+      yield* this.zap(g, start, end, body);
+      yield at('notifier.end');
+    } finally {
+      for (const n of this.#notifiers) n.gmemEnd(g, start, end);
+      this.activeInvalidations--;
+    }
   }
 
   // ---- notifiers ------------------------------------------------------------------------------------------------
@@ -366,11 +384,14 @@ export class AddressSpace {
   *change(start: number, end: number, body: () => void): Task<void> {
     this.activeInvalidations++;
     for (const n of this.#notifiers) n.invalidateStart(start, end);
-    yield at('notifier.start');
-    body();
-    yield at('notifier.end');
-    for (const n of this.#notifiers) n.invalidateEnd(start, end);
-    this.activeInvalidations--;
+    try {
+      yield at('notifier.start');
+      body();
+      yield at('notifier.end');
+    } finally {
+      for (const n of this.#notifiers) n.invalidateEnd(start, end);
+      this.activeInvalidations--;
+    }
   }
 
   /** The same for a guest_memfd's indices. */
@@ -429,6 +450,20 @@ export class AddressSpace {
     this.#ids = n;
   }
 
+  // ---- the VMM's own accesses -----------------------------------------------------------------------------------
+
+  /** The VMM loads `len` bytes at `addr`: the bytes, or the signal its thread gets. */
+  read(addr: bigint | number, len: number): Uint8Array | HostFault {
+    return drive(load(this, addr, len));
+  }
+  /** The VMM stores bytes at `addr`; the signal its thread gets, if any. What precedes the failing page is written. */
+  write(addr: bigint | number, bytes: Uint8Array): HostFault | undefined {
+    return drive(store(this, addr, bytes));
+  }
+  /** Looks at memory without any effect; `undefined` when nothing is mapped in some part. */
+  peek(addr: bigint | number, len: number): Uint8Array | undefined {
+    return peek(this, addr, len);
+  }
   /** {@link setPoison}: damages or repairs the page at `addr`; `true`, or the signal met while faulting it in. */
   poison(addr: bigint | number, on: boolean = true): true | HostFault {
     return setPoison(this, addr, on) ?? true;

@@ -1,5 +1,4 @@
 /** What can stand behind a mapping besides private memory: files, device memory, guest_memfd. */
-import { PAGE_SIZE } from '../address.ts';
 import type { Task } from '../task.ts';
 import type { HostMemory } from './memory.ts';
 import { PageTable } from './page-table.ts';
@@ -60,7 +59,9 @@ export class GuestMemfd {
   /** GUEST_MEMFD_FLAG_INIT_SHARED (2): the VMM may touch it. */
   readonly initShared: boolean;
   readonly pages: PageTable;
-  /** The last descriptor was closed: slots have lost their file. */
+  /** The descriptor was closed. */
+  closing = false;
+  /** The file is gone (no descriptor, no mapping): slots have lost it. */
   closed = false;
   constructor(host: HostMemory, id: string, length: number, flags: number) {
     this.id = id;
@@ -74,9 +75,7 @@ export class GuestMemfd {
 /** Anything that has pages of its own. */
 export type Backing = HostFile | IoRegion | GuestMemfd;
 
-/** Puts what the disk holds for page `index` into the frame. */
-export function readDisk(host: HostMemory, file: HostFile, index: number, pfn: number): void {
-  if (!file.disk) return;
-  const from = index * PAGE_SIZE;
-  host.u8.set(file.disk.subarray(from, Math.min(from + PAGE_SIZE, file.disk.length)), pfn * PAGE_SIZE);
+/** What the disk holds at byte `from`: at most `n` bytes, none for a memfd. */
+export function readDiskBytes(file: HostFile, from: number, n: number): Uint8Array {
+  return file.disk?.subarray(from, Math.min(from + n, file.disk.length)) ?? new Uint8Array(0);
 }

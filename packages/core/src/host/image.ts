@@ -9,6 +9,7 @@ import type { Vma } from './vma.ts';
 interface BackingImage {
   readonly of: Backing;
   readonly length: number;
+  readonly closing: boolean;
   readonly closed: boolean;
   readonly pages: PageTable;
 }
@@ -46,7 +47,14 @@ export function saveSpace(s: AddressSpace): MemoryImage {
   quiet(s);
   const anon = s.anon.share();
   const backings = [...s.backings.values()].map((of): BackingImage => {
-    return { of, length: of.length, closed: of.kind === 'gmem' && of.closed, pages: of.pages.share() };
+    const gmem = of.kind === 'gmem' ? of : undefined;
+    return {
+      of,
+      length: of.length,
+      closing: gmem?.closing === true,
+      closed: gmem?.closed === true,
+      pages: of.pages.share(),
+    };
   });
   const image: MemoryImage = {
     host: s.host,
@@ -108,7 +116,10 @@ export function restoreSpace(s: AddressSpace, image: MemoryImage, io?: (id: stri
     map.set(here.id, here);
     here.pages.become(b.pages, (index) => s.sayForget(here, index));
     if (here instanceof HostFile) here.length = b.length;
-    if (here instanceof GuestMemfd) here.closed = b.closed;
+    if (here instanceof GuestMemfd) {
+      here.closing = b.closing;
+      here.closed = b.closed;
+    }
   }
   s.anon.become(image.anon, (page) => s.sayForget(undefined, page));
   const ptes = new Map(image.ioPtes);

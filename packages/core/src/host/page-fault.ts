@@ -5,7 +5,7 @@
 import { PAGE_SIZE } from '../address.ts';
 import type { Task } from '../task.ts';
 import type { AddressSpace } from './address-space.ts';
-import { readDisk } from './backing.ts';
+import { readDiskBytes } from './backing.ts';
 import { Entry } from './page-table.ts';
 import { indexOf, Prot, type Vma } from './vma.ts';
 
@@ -51,7 +51,7 @@ export function touch(s: AddressSpace, v: Vma, page: number, write: boolean): nu
     if (v.userfault) return Touch.Wait;
     const pfn = s.host.takeFrame();
     if (pfn === 0) return Touch.NoMemory;
-    if (b?.kind === 'file') readDisk(s.host, b, index, pfn);
+    if (b?.kind === 'file') s.host.u8.set(readDiskBytes(b, index * PAGE_SIZE, PAGE_SIZE), pfn * PAGE_SIZE);
     table.put(index, pfn);
   }
   if (!write) return table.pfn(index);
