@@ -123,7 +123,7 @@ class Job implements Layout {
   flushPool(): void {
     const open = this.#pool.slice(this.#poolsDone);
     this.#poolsDone = this.#pool.length;
-    for (const entry of open.sort((a, b) => b.size - a.size)) {
+    for (const entry of open.sort((a, b) => a.size - b.size)) {
       while (this.here % BigInt(entry.size) !== 0n) this.place(1, () => new Uint8Array(1));
       entry.at = this.here;
       const { text, line, size } = entry;
@@ -160,14 +160,16 @@ class Job implements Layout {
     if (c.atEnd()) return;
     const start = c.position;
     const assignment = c.scan(/[A-Za-z_.$][\w.$]*\s*=/y);
-    if (assignment !== undefined) return this.#assign(assignment.slice(0, -1).trim(), c, start);
+    if (assignment !== undefined) {
+      this.#assign(assignment.slice(0, -1).trim(), c, start);
+      return;
+    }
     c.position = start;
     const word = c.word() ?? '';
     const directive = DIRECTIVES[word];
-    if (directive) return directive(this, c, word);
-    if (word.startsWith('.')) return this.fail(start, `unknown directive "${word}"`);
-    c.position = start;
-    this.#instruction(line, start);
+    if (directive) directive(this, c, word);
+    else if (word.startsWith('.')) this.fail(start, `unknown directive "${word}"`);
+    else this.#instruction(line, start);
   }
 
   #label(name: string, position: number): void {
@@ -179,12 +181,13 @@ class Job implements Layout {
 
   #assign(name: string, c: Statement, start: number): void {
     const value = c.number();
-    if (value === undefined || !c.atEnd()) return this.fail(start, `expected a value for "${name}" that is known here`);
-    this.define(name, value);
+    if (value !== undefined && c.atEnd()) this.define(name, value);
+    else this.fail(start, `expected a value for "${name}" that is known here`);
   }
 
   #instruction(line: Line, start: number): void {
-    if (this.here % 4n !== 0n) this.fail(start, 'an instruction must be at a multiple of 4: put ".align 2" before it');
+    if (this.here % 4n !== 0n)
+      this.fail(start, 'an instruction must be at a multiple of 4: put ".align 2" before it');
     const literal = /^(ldr|ldrsw)\s+(\w+)\s*,\s*=(.*)$/is.exec(line.text.slice(start));
     const text = literal ? this.#literal(literal, start) : undefined;
     this.place(4, (at) => {
@@ -197,17 +200,10 @@ class Job implements Layout {
     });
   }
 
-  /** `ldr x0, =value`: a move if one instruction makes the value, else a load from the pool. */
+  /** `ldr x0, =value`: a load from the next literal pool. */
   #literal(m: RegExpExecArray, start: number): () => string {
     const [, mnemonic = '', register = '', value = ''] = m;
-    const constant = new Statement(value, { pc: this.here, lookup: (name) => this.#constants.get(name) });
-    const n = constant.number();
-    if (n !== undefined && constant.atEnd() && mnemonic.toLowerCase() === 'ldr') {
-      const text = `mov ${register}, #${n}`;
-      const move = encode(this.#table, new Statement(text, { pc: this.here, lookup: () => undefined }));
-      if (typeof move === 'number') return () => text;
-    }
-    const size = /^x/i.test(register) && mnemonic.toLowerCase() === 'ldr' ? 8 : 4;
+    const size = /^(x|lr|fp|ip)/i.test(register) && mnemonic.toLowerCase() === 'ldr' ? 8 : 4;
     const wanted = value.trim();
     const column = this.#line.column + start + m[0].length - value.length;
     let slot = this.#pool.slice(this.#poolsDone).find((p) => p.size === size && p.text === wanted);
@@ -220,20 +216,37 @@ class Job implements Layout {
   }
 }
 
-/** Code written as a template: assembled at 0, or again wherever it is loaded. */
+/** Code written as a template: assembled where it is loaded, or at 0 if its bytes are asked for as they are. */
 export interface AssemblyText extends Assembled {
   readonly text: string;
-  /** The same text assembled at another address. */
+  /** The text assembled at an address. */
   at(origin: bigint, symbols?: Readonly<Record<string, bigint>>): Assembled;
 }
 
 /**
- * Assembles a template: ``asm`ldr x1, [x2]; wfi` ``. Interpolated numbers and strings become part of the text.
- * @throws AssemblyError as {@link assemble}.
+ * A template of code: ``asm`ldr x1, [x2]; wfi` ``. Interpolated numbers and strings become part of the text. Mistakes
+ * are found when it is assembled: by `at`, `bytes` or `symbols`, which throw {@link AssemblyError}.
  */
-export function asm(strings: TemplateStringsArray, ...values: readonly (bigint | number | string)[]): AssemblyText {
+export function asm(
+  strings: TemplateStringsArray,
+  ...values: readonly (bigint | number | string)[]
+): AssemblyText {
   const text = String.raw({ raw: strings.raw }, ...values);
-  return { ...assemble(text), text, at: (origin, symbols = {}) => assemble(text, { origin, symbols }) };
+  let here: Assembled | undefined;
+  const atZero = (): Assembled => {
+    here ??= assemble(text);
+    return here;
+  };
+  return {
+    text,
+    at: (origin, symbols = {}) => assemble(text, { origin, symbols }),
+    get bytes() {
+      return atZero().bytes;
+    },
+    get symbols() {
+      return atZero().symbols;
+    },
+  };
 }
 
 /** Splits the source at newlines and `;`, dropping comments: `//`, C comments, `#` at the start of a line. */

@@ -46,7 +46,10 @@ export function encodeBitmask(
   const want = BigInt.asUintN(64, (BigInt(sf === 1 ? hi : lo) << 32n) | BigInt(lo >>> 0));
   if (want === 0n || want === 2n ** 64n - 1n) return undefined;
   let size = 64n;
-  while (size > 2n && BigInt.asUintN(Number(size / 2n), want) === BigInt.asUintN(Number(size), want) >> (size / 2n)) {
+  while (
+    size > 2n &&
+    BigInt.asUintN(Number(size / 2n), want) === BigInt.asUintN(Number(size), want) >> (size / 2n)
+  ) {
     size /= 2n;
   }
   const all = 2n ** size - 1n;

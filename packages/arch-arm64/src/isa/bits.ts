@@ -48,11 +48,13 @@ export function parsePattern(text: string, row: string): Pattern {
       continue;
     }
     const m = /^([A-Za-z][A-Za-z0-9]*):(\d+)$/.exec(part);
-    if (!m?.[1]) throw new TableError(`row "${row}": "${part}" is neither bits (0, 1, x, o) nor a field (name:width)`);
+    if (!m?.[1])
+      throw new TableError(`row "${row}": "${part}" is neither bits (0, 1, x, o) nor a field (name:width)`);
     const name = m[1];
     const width = Number(m[2]);
     if (width < 1 || width > 31) throw new TableError(`row "${row}": field ${name} is ${width} bits wide`);
-    if (fields.some((f) => f.name === name)) throw new TableError(`row "${row}": field ${name} appears twice`);
+    if (fields.some((f) => f.name === name))
+      throw new TableError(`row "${row}": field ${name} appears twice`);
     at -= width;
     fields.push({ name, pos: at, width });
   }

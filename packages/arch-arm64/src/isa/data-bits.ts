@@ -99,27 +99,29 @@ function crcByte(b: Builder, crc: I32, polynomial: number): I32 {
 }
 
 const checksums = (['CRC32', 'CRC32C'] as const).flatMap((name) =>
-  (['B', 'H', 'W', 'X'] as const).map((letter, size): Form => ({
-    name: `${name}${letter}`,
-    bits: `${letter === 'X' ? 1 : 0} 0 0 11010110 Rm:5 010 ${name === 'CRC32C' ? 1 : 0} ${size.toString(2).padStart(2, '0')} Rn:5 Rd:5`,
-    ref: `C6.2 ${name}B, ${name}H, ${name}W, ${name}X`,
-    feature: 'crc32',
-    asm: [
-      {
-        text: `${name.toLowerCase()}${letter.toLowerCase()} <Wd>, <Wn>, <${letter === 'X' ? 'X' : 'W'}m>`,
+  (['B', 'H', 'W', 'X'] as const).map(
+    (letter, size): Form => ({
+      name: `${name}${letter}`,
+      bits: `${letter === 'X' ? 1 : 0} 0 0 11010110 Rm:5 010 ${name === 'CRC32C' ? 1 : 0} ${size.toString(2).padStart(2, '0')} Rn:5 Rd:5`,
+      ref: `C6.2 ${name}B, ${name}H, ${name}W, ${name}X`,
+      feature: 'crc32',
+      asm: [
+        {
+          text: `${name.toLowerCase()}${letter.toLowerCase()} <Wd>, <Wn>, <${letter === 'X' ? 'X' : 'W'}m>`,
+        },
+      ],
+      record: (b) => ({ ...oneSource(b), rm: source(field(b, 'Rm')) }),
+      sem: (b, f) => {
+        const data = b.let(b.get(f.slot('rm')));
+        let crc = b.let(b.wrap(b.get(f.slot('rn'))));
+        for (let byte = 0; byte < 1 << size; byte++) {
+          const next = b.and(b.wrap(b.shrU(data, b.c32(byte * 8))), b.c32(0xff));
+          crc = b.let(crcByte(b, b.xor(crc, next), polynomials[name]));
+        }
+        b.set(f.slot('rd'), b.extU(crc));
       },
-    ],
-    record: (b) => ({ ...oneSource(b), rm: source(field(b, 'Rm')) }),
-    sem: (b, f) => {
-      const data = b.let(b.get(f.slot('rm')));
-      let crc = b.let(b.wrap(b.get(f.slot('rn'))));
-      for (let byte = 0; byte < 1 << size; byte++) {
-        const next = b.and(b.wrap(b.shrU(data, b.c32(byte * 8))), b.c32(0xff));
-        crc = b.let(crcByte(b, b.xor(crc, next), polynomials[name]));
-      }
-      b.set(f.slot('rd'), b.extU(crc));
-    },
-  })),
+    }),
+  ),
 );
 
 /** Rows of this chapter. */

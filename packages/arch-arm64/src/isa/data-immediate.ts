@@ -46,32 +46,35 @@ const addSub: Form[] = [
     record: (b) => ({ rd: field(b, 'Rd'), rn: field(b, 'Rn'), imm: pair(addImmediate(b)) }),
     sem: (b, f, v) => b.set(f.slot('rd'), narrow(b, v.sf, b.sub(b.get(f.slot('rn')), f.i64('imm')))),
   },
-  ...(['add', 'sub'] as const).map((op): Form => ({
-    name: op === 'add' ? 'ADDS (immediate)' : 'SUBS (immediate)',
-    bits: `sf:1 ${op === 'add' ? 0 : 1} 1 100010 sh:1 imm12:12 Rn:5 Rd:5`,
-    ref: op === 'add' ? 'C6.2 ADDS (immediate)' : 'C6.2 SUBS (immediate)',
-    spec: ['sf'],
-    derive: { discards },
-    asm: [
-      { text: `${op === 'add' ? 'cmn' : 'cmp'} <Rn|SP>, <addimm>{, <addshift>}`, with: { Rd: 31 } },
-      { text: `${op}s <Rd>, <Rn|SP>, <addimm>{, <addshift>}` },
-    ],
-    record: (b) => ({
-      rd: target(field(b, 'Rd')),
-      rn: field(b, 'Rn'),
-      imm: flagImmediate(b, addImmediate(b)),
+  ...(['add', 'sub'] as const).map(
+    (op): Form => ({
+      name: op === 'add' ? 'ADDS (immediate)' : 'SUBS (immediate)',
+      bits: `sf:1 ${op === 'add' ? 0 : 1} 1 100010 sh:1 imm12:12 Rn:5 Rd:5`,
+      ref: op === 'add' ? 'C6.2 ADDS (immediate)' : 'C6.2 SUBS (immediate)',
+      spec: ['sf'],
+      derive: { discards },
+      asm: [
+        { text: `${op === 'add' ? 'cmn' : 'cmp'} <Rn|SP>, <addimm>{, <addshift>}`, with: { Rd: 31 } },
+        { text: `${op}s <Rd>, <Rn|SP>, <addimm>{, <addshift>}` },
+      ],
+      record: (b) => ({
+        rd: target(field(b, 'Rd')),
+        rn: field(b, 'Rn'),
+        imm: flagImmediate(b, addImmediate(b)),
+      }),
+      sem: (b, f, v) => {
+        const sf = field(v, 'sf');
+        const r = sumFlags(b, op, top(b, sf, b.get(f.slot('rn'))), f.i64('imm'));
+        if (v.discards === 0) b.set(f.slot('rd'), down(b, sf, r));
+      },
     }),
-    sem: (b, f, v) => {
-      const sf = field(v, 'sf');
-      const r = sumFlags(b, op, top(b, sf, b.get(f.slot('rn'))), f.i64('imm'));
-      if (v.discards === 0) b.set(f.slot('rd'), down(b, sf, r));
-    },
-  })),
+  ),
 ];
 
 /** Whether N, imms and immr (and sf) make a bitmask. */
 const isBitmask = (b: Bits): boolean =>
-  (b.sf === 1 || b.N === 0) && decodeBitmask(field(b, 'N'), field(b, 'imms'), field(b, 'immr'), 1) !== undefined;
+  (b.sf === 1 || b.N === 0) &&
+  decodeBitmask(field(b, 'N'), field(b, 'imms'), field(b, 'immr'), 1) !== undefined;
 
 const bitmask = (b: Bits): readonly [number, number] =>
   decodeBitmask(field(b, 'N'), field(b, 'imms'), field(b, 'immr'), field(b, 'sf')) ?? [0, 0];
@@ -114,10 +117,7 @@ const logicalForms: Form[] = [
     when: isBitmask,
     spec: ['sf'],
     derive: { discards },
-    asm: [
-      { text: 'tst <Rn>, #<bitmask>', with: { Rd: 31 } },
-      { text: 'ands <Rd>, <Rn>, #<bitmask>' },
-    ],
+    asm: [{ text: 'tst <Rn>, #<bitmask>', with: { Rd: 31 } }, { text: 'ands <Rd>, <Rn>, #<bitmask>' }],
     record: (b) => ({ rd: target(field(b, 'Rd')), rn: source(field(b, 'Rn')), imm: bitmask(b) }),
     sem: (b, f, v) => {
       const sf = field(v, 'sf');
@@ -162,8 +162,7 @@ const wideForms: Form[] = [
     asm: [
       {
         text: 'mov <Rd>, #<movn>',
-        if: (b) =>
-          !(b.imm16 === 0 && field(b, 'hw') !== 0) && !(b.sf === 0 && b.imm16 === 0xffff),
+        if: (b) => !(b.imm16 === 0 && field(b, 'hw') !== 0) && !(b.sf === 0 && b.imm16 === 0xffff),
       },
       { text: 'movn <Rd>, #<imm16>{, <hwshift>}' },
     ],
@@ -261,7 +260,10 @@ const bitfieldForms: Form[] = [
     when: isBitfieldMove,
     split: ['sf'],
     derive: { shifts },
-    asm: [...bitfieldAliases('unsigned'), { text: 'ubfm <Rd>, <Rn>, #<immr:d>, #<imms:d>', complete: fromSf }],
+    asm: [
+      ...bitfieldAliases('unsigned'),
+      { text: 'ubfm <Rd>, <Rn>, #<immr:d>, #<imms:d>', complete: fromSf },
+    ],
     record: moved,
     sem: (b, f, v) => {
       const x = b.get(f.slot('rn'));

@@ -25,22 +25,24 @@ const multiplyAdd = (
     { name: 'MADD', alias: 'mul', subtract: false },
     { name: 'MSUB', alias: 'mneg', subtract: true },
   ] as const
-).map(({ name, alias, subtract }): Form => ({
-  name,
-  bits: `sf:1 00 11011 000 Rm:5 ${subtract ? 1 : 0} Ra:5 Rn:5 Rd:5`,
-  ref: `C6.2 ${name}`,
-  spec: ['sf'],
-  derive: { bare },
-  asm: [
-    { text: `${alias} <Rd>, <Rn>, <Rm>`, with: { Ra: 31 } },
-    { text: `${name.toLowerCase()} <Rd>, <Rn>, <Rm>, <Ra>` },
-  ],
-  record: sources,
-  sem: (b, f, v) => {
-    const product = b.mul(b.get(f.slot('rn')), b.get(f.slot('rm')));
-    b.set(f.slot('rd'), narrow(b, v.sf, accumulate(b, v, b.get(f.slot('ra')), product, subtract)));
-  },
-}));
+).map(
+  ({ name, alias, subtract }): Form => ({
+    name,
+    bits: `sf:1 00 11011 000 Rm:5 ${subtract ? 1 : 0} Ra:5 Rn:5 Rd:5`,
+    ref: `C6.2 ${name}`,
+    spec: ['sf'],
+    derive: { bare },
+    asm: [
+      { text: `${alias} <Rd>, <Rn>, <Rm>`, with: { Ra: 31 } },
+      { text: `${name.toLowerCase()} <Rd>, <Rn>, <Rm>, <Ra>` },
+    ],
+    record: sources,
+    sem: (b, f, v) => {
+      const product = b.mul(b.get(f.slot('rn')), b.get(f.slot('rm')));
+      b.set(f.slot('rd'), narrow(b, v.sf, accumulate(b, v, b.get(f.slot('ra')), product, subtract)));
+    },
+  }),
+);
 
 const multiplyLong = (
   [
@@ -49,39 +51,43 @@ const multiplyLong = (
     { name: 'UMADDL', alias: 'umull', bits: '101', subtract: false, sign: false },
     { name: 'UMSUBL', alias: 'umnegl', bits: '101', subtract: true, sign: false },
   ] as const
-).map(({ name, alias, bits, subtract, sign }): Form => ({
-  name,
-  bits: `1 00 11011 ${bits} Rm:5 ${subtract ? 1 : 0} Ra:5 Rn:5 Rd:5`,
-  ref: `C6.2 ${name}`,
-  derive: { bare },
-  asm: [
-    { text: `${alias} <Xd>, <Wn>, <Wm>`, with: { Ra: 31 } },
-    { text: `${name.toLowerCase()} <Xd>, <Wn>, <Wm>, <Xa>` },
-  ],
-  record: sources,
-  sem: (b, f, v) => {
-    const part = (slot: 'rn' | 'rm'): I64 => {
-      const x = b.get(f.slot(slot));
-      return sign ? b.sext(x, 32) : b.zext(x, 32);
-    };
-    const product = b.mul(part('rn'), part('rm'));
-    b.set(f.slot('rd'), accumulate(b, v, b.get(f.slot('ra')), product, subtract));
-  },
-}));
+).map(
+  ({ name, alias, bits, subtract, sign }): Form => ({
+    name,
+    bits: `1 00 11011 ${bits} Rm:5 ${subtract ? 1 : 0} Ra:5 Rn:5 Rd:5`,
+    ref: `C6.2 ${name}`,
+    derive: { bare },
+    asm: [
+      { text: `${alias} <Xd>, <Wn>, <Wm>`, with: { Ra: 31 } },
+      { text: `${name.toLowerCase()} <Xd>, <Wn>, <Wm>, <Xa>` },
+    ],
+    record: sources,
+    sem: (b, f, v) => {
+      const part = (slot: 'rn' | 'rm'): I64 => {
+        const x = b.get(f.slot(slot));
+        return sign ? b.sext(x, 32) : b.zext(x, 32);
+      };
+      const product = b.mul(part('rn'), part('rm'));
+      b.set(f.slot('rd'), accumulate(b, v, b.get(f.slot('ra')), product, subtract));
+    },
+  }),
+);
 
 /** Ra is "should be one" in the multiply-high encodings; hardware and QEMU ignore it. */
-const multiplyHigh = (['SMULH', 'UMULH'] as const).map((name): Form => ({
-  name,
-  bits: `1 00 11011 ${name === 'SMULH' ? '010' : '110'} Rm:5 0 Ra:5 Rn:5 Rd:5`,
-  ref: `C6.2 ${name}`,
-  asm: [{ text: `${name.toLowerCase()} <Xd>, <Xn>, <Xm>`, complete: () => ({ Ra: 31 }) }],
-  record: sources,
-  sem: (b, f) => {
-    const x = b.get(f.slot('rn'));
-    const y = b.get(f.slot('rm'));
-    b.set(f.slot('rd'), name === 'SMULH' ? b.mulhS(x, y) : b.mulhU(x, y));
-  },
-}));
+const multiplyHigh = (['SMULH', 'UMULH'] as const).map(
+  (name): Form => ({
+    name,
+    bits: `1 00 11011 ${name === 'SMULH' ? '010' : '110'} Rm:5 0 Ra:5 Rn:5 Rd:5`,
+    ref: `C6.2 ${name}`,
+    asm: [{ text: `${name.toLowerCase()} <Xd>, <Xn>, <Xm>`, complete: () => ({ Ra: 31 }) }],
+    record: sources,
+    sem: (b, f) => {
+      const x = b.get(f.slot('rn'));
+      const y = b.get(f.slot('rm'));
+      b.set(f.slot('rd'), name === 'SMULH' ? b.mulhS(x, y) : b.mulhU(x, y));
+    },
+  }),
+);
 
 const pairOf = (b: Bits): Rec => ({
   rd: target(field(b, 'Rd')),
@@ -127,23 +133,25 @@ const divide: Form[] = [
   },
 ];
 
-const variableShifts = (['LSL', 'LSR', 'ASR', 'ROR'] as const).map((name, type): Form => ({
-  name: `${name}V`,
-  bits: `sf:1 0 0 11010110 Rm:5 0010 ${type.toString(2).padStart(2, '0')} Rn:5 Rd:5`,
-  ref: `C6.2 ${name}V`,
-  spec: ['sf'],
-  asm: [
-    { text: `${name.toLowerCase()} <Rd>, <Rn>, <Rm>` },
-    { text: `${name.toLowerCase()}v <Rd>, <Rn>, <Rm>`, asmOnly: true },
-  ],
-  record: pairOf,
-  sem: (b, f, v) => {
-    const x = b.get(f.slot('rn'));
-    const by = b.wrap(b.get(f.slot('rm')));
-    const op = (['shl', 'shrU', 'shrS', 'rotr'] as const)[type] ?? 'shl';
-    b.set(f.slot('rd'), v.sf === 1 ? b[op](x, by) : b.extU(b[op](b.wrap(x), by)));
-  },
-}));
+const variableShifts = (['LSL', 'LSR', 'ASR', 'ROR'] as const).map(
+  (name, type): Form => ({
+    name: `${name}V`,
+    bits: `sf:1 0 0 11010110 Rm:5 0010 ${type.toString(2).padStart(2, '0')} Rn:5 Rd:5`,
+    ref: `C6.2 ${name}V`,
+    spec: ['sf'],
+    asm: [
+      { text: `${name.toLowerCase()} <Rd>, <Rn>, <Rm>` },
+      { text: `${name.toLowerCase()}v <Rd>, <Rn>, <Rm>`, asmOnly: true },
+    ],
+    record: pairOf,
+    sem: (b, f, v) => {
+      const x = b.get(f.slot('rn'));
+      const by = b.wrap(b.get(f.slot('rm')));
+      const op = (['shl', 'shrU', 'shrS', 'rotr'] as const)[type] ?? 'shl';
+      b.set(f.slot('rd'), v.sf === 1 ? b[op](x, by) : b.extU(b[op](b.wrap(x), by)));
+    },
+  }),
+);
 
 /** Rows of this chapter. */
 export const dataMultiplyForms: readonly Form[] = [

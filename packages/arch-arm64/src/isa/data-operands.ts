@@ -4,7 +4,7 @@ import type { Bits, Cursor, Operand } from './form.ts';
 import { field } from './memory-form.ts';
 
 const SHIFTS = ['lsl', 'lsr', 'asr', 'ror'] as const;
-const EXTENDS = ['uxtb', 'uxth', 'uxtw', 'uxtx', 'sxtb', 'sxth', 'sxtw', 'sxtx'] as const;
+const EXTENDS: readonly string[] = ['uxtb', 'uxth', 'uxtw', 'uxtx', 'sxtb', 'sxth', 'sxtw', 'sxtx'];
 
 const width = (b: Bits): number => (b.sf === 0 ? 32 : 64);
 
@@ -33,7 +33,8 @@ const shift: Operand = {
     const type = SHIFTS.findIndex((s) => c.take(s));
     if (type < 0) return undefined;
     const n = c.number();
-    if (n === undefined || n < 0n || n >= BigInt(width(b))) return `a shift amount here is 0 to ${width(b) - 1}`;
+    if (n === undefined || n < 0n || n >= BigInt(width(b)))
+      return `a shift amount here is 0 to ${width(b) - 1}`;
     return { shift: type, imm6: Number(n) };
   },
 };
@@ -61,12 +62,15 @@ const extended = (flags: boolean): Operand => ({
     const Rm = m[2] === 'zr' ? 31 : Number(m[2]);
     const natural = b.sf === 1 ? 3 : 2;
     if (!c.take(',')) {
-      return wide === (b.sf === 1) ? { Rm, option: natural, imm3: 0 } : 'a w register here needs an extend (uxtw …)';
+      return wide === (b.sf === 1)
+        ? { Rm, option: natural, imm3: 0 }
+        : 'a w register here needs an extend (uxtw …)';
     }
     const word = c.word() ?? '';
-    const option = word === 'lsl' ? natural : EXTENDS.findIndex((e) => e === word);
+    const option = word === 'lsl' ? natural : EXTENDS.indexOf(word);
     if (option < 0) return 'an extend (uxtb … sxtx) or lsl';
-    if (b.sf === 1 && ((option & 3) === 3) !== wide) return wide ? 'uxtx, sxtx or lsl' : 'uxtb to uxtw or sxtb to sxtw';
+    if (b.sf === 1 && ((option & 3) === 3) !== wide)
+      return wide ? 'uxtx, sxtx or lsl' : 'uxtb to uxtw or sxtb to sxtw';
     const n = c.number() ?? 0n;
     return n < 0n || n > 4n ? 'an amount here is 0 to 4' : { Rm, option, imm3: Number(n) };
   },
@@ -144,7 +148,9 @@ const wideConstant = (invert: boolean): Operand => ({
 const bitmask: Operand = {
   expect: 'a bitmask immediate (a repeated, rotated run of ones)',
   print: (b) => {
-    const [lo, hi] = decodeBitmask(field(b, 'N'), field(b, 'imms'), field(b, 'immr'), field(b, 'sf')) ?? [0, 0];
+    const [lo, hi] = decodeBitmask(field(b, 'N'), field(b, 'imms'), field(b, 'immr'), field(b, 'sf')) ?? [
+      0, 0,
+    ];
     return `0x${((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)).toString(16)}`;
   },
   parse: (c, b) => {

@@ -34,7 +34,10 @@ function shiftedRm(b: Builder, f: Fields, v: Bits): I64 {
 function sum(b: Builder, f: Fields, v: Bits, op: 'add' | 'sub', flags: boolean, second: I64): void {
   const sf = field(v, 'sf');
   const first = b.get(f.slot('rn'));
-  if (!flags) return b.set(f.slot('rd'), narrow(b, v.sf, op === 'add' ? b.add(first, second) : b.sub(first, second)));
+  if (!flags) {
+    b.set(f.slot('rd'), narrow(b, v.sf, op === 'add' ? b.add(first, second) : b.sub(first, second)));
+    return;
+  }
   const r = sumFlags(b, op, top(b, sf, first), top(b, sf, second));
   if (v.discards === 0) b.set(f.slot('rd'), down(b, sf, r));
 }
@@ -57,20 +60,22 @@ function sumAliases(name: string, first: string, second: string, negates: boolea
   return lines;
 }
 
-const addSubShifted = sums.map(({ name, bits, op, flags }): Form => ({
-  name: `${name} (shifted register)`,
-  bits: `sf:1 ${bits} 01011 shift:2 0 Rm:5 imm6:6 Rn:5 Rd:5`,
-  ref: `C6.2 ${name} (shifted register)`,
-  when: (b) => b.shift !== 3 && amountExists(b),
-  spec: ['sf', 'shift'],
-  derive: flags ? { plain, discards } : { plain },
-  asm: [
-    ...sumAliases(name, '<Rn>', '<Rm>{, <shift>}', true),
-    { text: `${name.toLowerCase()} <Rd>, <Rn>, <Rm>{, <shift>}` },
-  ],
-  record: shifted,
-  sem: (b, f, v) => sum(b, f, v, op, flags, shiftedRm(b, f, v)),
-}));
+const addSubShifted = sums.map(
+  ({ name, bits, op, flags }): Form => ({
+    name: `${name} (shifted register)`,
+    bits: `sf:1 ${bits} 01011 shift:2 0 Rm:5 imm6:6 Rn:5 Rd:5`,
+    ref: `C6.2 ${name} (shifted register)`,
+    when: (b) => b.shift !== 3 && amountExists(b),
+    spec: ['sf', 'shift'],
+    derive: flags ? { plain, discards } : { plain },
+    asm: [
+      ...sumAliases(name, '<Rn>', '<Rm>{, <shift>}', true),
+      { text: `${name.toLowerCase()} <Rd>, <Rn>, <Rm>{, <shift>}` },
+    ],
+    record: shifted,
+    sem: (b, f, v) => sum(b, f, v, op, flags, shiftedRm(b, f, v)),
+  }),
+);
 
 /** Rm extended as field `option` says (ExtendReg(), DDI 0487 J1). */
 function extended(b: Builder, x: I64, option: number): I64 {
@@ -92,28 +97,30 @@ function extended(b: Builder, x: I64, option: number): I64 {
   }
 }
 
-const addSubExtended = sums.map(({ name, bits, op, flags }): Form => ({
-  name: `${name} (extended register)`,
-  bits: `sf:1 ${bits} 01011 00 1 Rm:5 option:3 imm3:3 Rn:5 Rd:5`,
-  ref: `C6.2 ${name} (extended register)`,
-  when: (b) => field(b, 'imm3') <= 4,
-  spec: ['sf', 'option'],
-  ...(flags ? { derive: { discards } } : {}),
-  asm: [
-    ...sumAliases(name, '<Rn|SP>', '<extendedflags>', false),
-    { text: `${name.toLowerCase()} <Rd${flags ? '' : '|SP'}>, <Rn|SP>, <extended${flags ? 'flags' : ''}>` },
-  ],
-  record: (b) => ({
-    rd: flags ? target(field(b, 'Rd')) : field(b, 'Rd'),
-    rn: field(b, 'Rn'),
-    rm: source(field(b, 'Rm')),
-    x: field(b, 'imm3'),
+const addSubExtended = sums.map(
+  ({ name, bits, op, flags }): Form => ({
+    name: `${name} (extended register)`,
+    bits: `sf:1 ${bits} 01011 00 1 Rm:5 option:3 imm3:3 Rn:5 Rd:5`,
+    ref: `C6.2 ${name} (extended register)`,
+    when: (b) => field(b, 'imm3') <= 4,
+    spec: ['sf', 'option'],
+    ...(flags ? { derive: { discards } } : {}),
+    asm: [
+      ...sumAliases(name, '<Rn|SP>', '<extendedflags>', false),
+      { text: `${name.toLowerCase()} <Rd${flags ? '' : '|SP'}>, <Rn|SP>, <extended${flags ? 'flags' : ''}>` },
+    ],
+    record: (b) => ({
+      rd: flags ? target(field(b, 'Rd')) : field(b, 'Rd'),
+      rn: field(b, 'Rn'),
+      rm: source(field(b, 'Rm')),
+      x: field(b, 'imm3'),
+    }),
+    sem: (b, f, v) => {
+      const second = b.shl(extended(b, b.get(f.slot('rm')), field(v, 'option')), f.i32('x'));
+      sum(b, f, v, op, flags, second);
+    },
   }),
-  sem: (b, f, v) => {
-    const second = b.shl(extended(b, b.get(f.slot('rm')), field(v, 'option')), f.i32('x'));
-    sum(b, f, v, op, flags, second);
-  },
-}));
+);
 
 const logicals = [
   { name: 'AND', opc: '00', n: 0, op: 'and' },
@@ -165,7 +172,10 @@ function carrySum(b: Builder, f: Fields, v: Bits, flags: boolean, invert: boolea
   const carry = b.extU(b.read32('fc'));
   const first = b.get(f.slot('rn'));
   const second = invert ? b.not(b.get(f.slot('rm'))) : b.get(f.slot('rm'));
-  if (!flags) return b.set(f.slot('rd'), narrow(b, v.sf, b.add(b.add(first, second), carry)));
+  if (!flags) {
+    b.set(f.slot('rd'), narrow(b, v.sf, b.add(b.add(first, second), carry)));
+    return;
+  }
   const sf = field(v, 'sf');
   const x = b.let(narrow(b, v.sf, first));
   const y = b.let(narrow(b, v.sf, second));
@@ -188,49 +198,53 @@ const carryForms = (
     { name: 'SBC', bits: '1 0', flags: false, invert: true },
     { name: 'SBCS', bits: '1 1', flags: true, invert: true },
   ] as const
-).map(({ name, bits, flags, invert }): Form => ({
-  name,
-  bits: `sf:1 ${bits} 11010000 Rm:5 000000 Rn:5 Rd:5`,
-  ref: `C6.2 ${name}`,
-  spec: ['sf'],
-  asm: [
-    ...(invert ? [{ text: `${flags ? 'ngcs' : 'ngc'} <Rd>, <Rm>`, with: { Rn: 31 } }] : []),
-    { text: `${name.toLowerCase()} <Rd>, <Rn>, <Rm>` },
-  ],
-  record: three,
-  sem: (b, f, v) => carrySum(b, f, v, flags, invert),
-}));
+).map(
+  ({ name, bits, flags, invert }): Form => ({
+    name,
+    bits: `sf:1 ${bits} 11010000 Rm:5 000000 Rn:5 Rd:5`,
+    ref: `C6.2 ${name}`,
+    spec: ['sf'],
+    asm: [
+      ...(invert ? [{ text: `${flags ? 'ngcs' : 'ngc'} <Rd>, <Rm>`, with: { Rn: 31 } }] : []),
+      { text: `${name.toLowerCase()} <Rd>, <Rn>, <Rm>` },
+    ],
+    record: three,
+    sem: (b, f, v) => carrySum(b, f, v, flags, invert),
+  }),
+);
 
 /** CCMN, CCMP: compare if the condition holds, else take the flags from the instruction. */
 const conditionalCompares = (['CCMN', 'CCMP'] as const).flatMap((name) =>
-  ([false, true] as const).map((immediate): Form => ({
-    name: `${name} (${immediate ? 'immediate' : 'register'})`,
-    bits: `sf:1 ${name === 'CCMP' ? 1 : 0} 1 11010010 ${immediate ? 'imm5' : 'Rm'}:5 cond:4 ${immediate ? 1 : 0} 0 Rn:5 0 nzcv:4`,
-    ref: `C6.2 ${name} (${immediate ? 'immediate' : 'register'})`,
-    spec: ['sf', 'cond'],
-    asm: [{ text: `${name.toLowerCase()} <Rn>, ${immediate ? '#<imm5>' : '<Rm>'}, #<nzcv>, <cond>` }],
-    record: (b) => ({
-      rn: source(field(b, 'Rn')),
-      ...(immediate
-        ? { imm: b.sf === 1 ? ([field(b, 'imm5'), 0] as const) : ([0, field(b, 'imm5')] as const) }
-        : { rm: source(field(b, 'Rm')) }),
-      x: field(b, 'nzcv'),
+  ([false, true] as const).map(
+    (immediate): Form => ({
+      name: `${name} (${immediate ? 'immediate' : 'register'})`,
+      bits: `sf:1 ${name === 'CCMP' ? 1 : 0} 1 11010010 ${immediate ? 'imm5' : 'Rm'}:5 cond:4 ${immediate ? 1 : 0} 0 Rn:5 0 nzcv:4`,
+      ref: `C6.2 ${name} (${immediate ? 'immediate' : 'register'})`,
+      spec: ['sf', 'cond'],
+      asm: [{ text: `${name.toLowerCase()} <Rn>, ${immediate ? '#<imm5>' : '<Rm>'}, #<nzcv>, <cond>` }],
+      record: (b) => ({
+        rn: source(field(b, 'Rn')),
+        ...(immediate
+          ? { imm: b.sf === 1 ? ([field(b, 'imm5'), 0] as const) : ([0, field(b, 'imm5')] as const) }
+          : { rm: source(field(b, 'Rm')) }),
+        x: field(b, 'nzcv'),
+      }),
+      sem: (b, f, v) => {
+        const sf = field(v, 'sf');
+        const second = immediate ? f.i64('imm') : top(b, sf, b.get(f.slot('rm')));
+        const compare = (): void => {
+          sumFlags(b, name === 'CCMP' ? 'sub' : 'add', top(b, sf, b.get(f.slot('rn'))), second);
+        };
+        const bit = (n: number): I64 => b.shl(b.extU(f.i32('x')), b.c32(63 - n));
+        b.when(holds(b, field(v, 'cond')), compare, () => {
+          b.put('fn', bit(3));
+          b.put('fz', b.and(b.not(b.extU(f.i32('x'))), b.c64(4)));
+          b.put('fc', b.and(b.shrU(f.i32('x'), b.c32(1)), b.c32(1)));
+          b.put('fv', bit(0));
+        });
+      },
     }),
-    sem: (b, f, v) => {
-      const sf = field(v, 'sf');
-      const second = immediate ? f.i64('imm') : top(b, sf, b.get(f.slot('rm')));
-      const compare = (): void => {
-        sumFlags(b, name === 'CCMP' ? 'sub' : 'add', top(b, sf, b.get(f.slot('rn'))), second);
-      };
-      const bit = (n: number): I64 => b.shl(b.extU(f.i32('x')), b.c32(63 - n));
-      b.when(holds(b, field(v, 'cond')), compare, () => {
-        b.put('fn', bit(3));
-        b.put('fz', b.and(b.not(b.extU(f.i32('x'))), b.c64(4)));
-        b.put('fc', b.and(b.shrU(f.i32('x'), b.c32(1)), b.c32(1)));
-        b.put('fv', bit(0));
-      });
-    },
-  })),
+  ),
 );
 
 /** What the conditional selects do to Rm if the condition fails. */
@@ -263,18 +277,20 @@ const selectAliases: Readonly<Record<string, readonly AsmLine[]>> = {
   ],
 };
 
-const conditionalSelects = selects.map(({ name, bits, other }): Form => ({
-  name,
-  bits: `sf:1 ${bits[0]} 0 11010100 Rm:5 cond:4 ${bits[1]} Rn:5 Rd:5`,
-  ref: `C6.2 ${name}`,
-  spec: ['sf', 'cond'],
-  asm: [...(selectAliases[name] ?? []), { text: `${name.toLowerCase()} <Rd>, <Rn>, <Rm>, <cond>` }],
-  record: three,
-  sem: (b, f, v) => {
-    const chosen = b.select(holds(b, field(v, 'cond')), b.get(f.slot('rn')), other(b, b.get(f.slot('rm'))));
-    b.set(f.slot('rd'), narrow(b, v.sf, chosen));
-  },
-}));
+const conditionalSelects = selects.map(
+  ({ name, bits, other }): Form => ({
+    name,
+    bits: `sf:1 ${bits[0]} 0 11010100 Rm:5 cond:4 ${bits[1]} Rn:5 Rd:5`,
+    ref: `C6.2 ${name}`,
+    spec: ['sf', 'cond'],
+    asm: [...(selectAliases[name] ?? []), { text: `${name.toLowerCase()} <Rd>, <Rn>, <Rm>, <cond>` }],
+    record: three,
+    sem: (b, f, v) => {
+      const chosen = b.select(holds(b, field(v, 'cond')), b.get(f.slot('rn')), other(b, b.get(f.slot('rm'))));
+      b.set(f.slot('rd'), narrow(b, v.sf, chosen));
+    },
+  }),
+);
 
 /** Rows of this chapter (multiplication, division, bit operations: see data-multiply.ts and data-bits.ts). */
 export const dataRegisterForms: readonly Form[] = [

@@ -1,8 +1,8 @@
 /** One instruction statement to a word. */
 import { extract, fieldMask, insert } from './bits.ts';
-import type { Bits } from './form.ts';
 import type { Statement } from './expression.ts';
-import { byMnemonic, isMismatch, matchSyntax, type Mismatch, type Syntax } from './syntax.ts';
+import type { Bits } from './form.ts';
+import { byMnemonic, isMismatch, type Mismatch, matchSyntax, type Syntax } from './syntax.ts';
 import type { Table } from './table.ts';
 
 /** Why a statement has no encoding; `position` is an offset in its text. */
@@ -66,7 +66,8 @@ function finish(s: Syntax, b: Bits): number | string {
   }
   const word = insert(s.row.pattern, b);
   const { when } = s.row.form;
-  if (when && !when(extract(s.row.pattern, word))) return 'these operands do not go together in this instruction';
+  if (when && !when(extract(s.row.pattern, word)))
+    return 'these operands do not go together in this instruction';
   return word;
 }
 
@@ -93,6 +94,10 @@ function distance(a: string, b: string): number {
   if (Math.abs(a.length - b.length) > 1) return 2;
   let i = 0;
   while (i < a.length && a[i] === b[i]) i++;
-  const tails = [a.slice(i + 1) === b.slice(i + 1), a.slice(i + 1) === b.slice(i), a.slice(i) === b.slice(i + 1)];
+  const tails = [
+    a.slice(i + 1) === b.slice(i + 1),
+    a.slice(i + 1) === b.slice(i),
+    a.slice(i) === b.slice(i + 1),
+  ];
   return tails.includes(true) ? 1 : 2;
 }

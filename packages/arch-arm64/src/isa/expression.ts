@@ -11,9 +11,24 @@ export interface Scope {
 }
 
 /** Binary operators by precedence, weakest first (those of C; GNU as puts | & ^ above + -, so use parentheses). */
-const LEVELS: readonly (readonly string[])[] = [['|'], ['^'], ['&'], ['<<', '>>'], ['+', '-'], ['*', '/', '%']];
+const LEVELS: readonly (readonly string[])[] = [
+  ['|'],
+  ['^'],
+  ['&'],
+  ['<<', '>>'],
+  ['+', '-'],
+  ['*', '/', '%'],
+];
 
-const ESCAPES: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r', 0: '\0', '\\': '\\', "'": "'", '"': '"' };
+const ESCAPES: Readonly<Record<string, string>> = {
+  n: '\n',
+  t: '\t',
+  r: '\r',
+  0: '\0',
+  '\\': '\\',
+  "'": "'",
+  '"': '"',
+};
 
 /** Cursor over one statement. */
 export class Statement implements BackCursor {

@@ -16,8 +16,24 @@ export interface Placed {
 }
 
 /** Names of the conditions by number. */
-export const CONDITIONS: readonly string[] =
-  ['eq', 'ne', 'cs', 'cc', 'mi', 'pl', 'vs', 'vc', 'hi', 'ls', 'ge', 'lt', 'gt', 'le', 'al', 'nv'];
+export const CONDITIONS: readonly string[] = [
+  'eq',
+  'ne',
+  'cs',
+  'cc',
+  'mi',
+  'pl',
+  'vs',
+  'vc',
+  'hi',
+  'ls',
+  'ge',
+  'lt',
+  'gt',
+  'le',
+  'al',
+  'nv',
+];
 /** Other names of conditions. */
 const CONDITION_NAMES: Readonly<Record<string, number>> = { hs: 2, lo: 3 };
 
@@ -131,7 +147,8 @@ function label(f: Field): Operand {
       if (to === undefined) return undefined;
       const by = BigInt.asIntN(64, to - c.pc);
       if (by % 4n !== 0n) return `the target ${hex(to)} is not a multiple of 4 away`;
-      if (by < -reach || by >= reach) return `the target ${hex(to)} is ${by} bytes away, the reach is ${reach}`;
+      if (by < -reach || by >= reach)
+        return `the target ${hex(to)} is ${by} bytes away, the reach is ${reach}`;
       return { [f.name]: Number(BigInt.asUintN(f.width, by / 4n)) };
     },
   };
@@ -175,7 +192,8 @@ function index(log2: number): Operand {
       const option = extends_.indexOf(c.word() || '?');
       if (option < 0 || (option & 1) !== wide) return wide ? 'lsl or sxtx' : 'uxtw or sxtw';
       const by = c.number();
-      if (by === undefined) return option === 3 ? `lsl needs an amount, #0 or #${log2}` : { Rm: r.n, option, S: 0 };
+      if (by === undefined)
+        return option === 3 ? `lsl needs an amount, #0 or #${log2}` : { Rm: r.n, option, S: 0 };
       if (by !== 0n && by !== BigInt(log2)) return `the amount is 0 or ${log2}`;
       // With byte accesses `#0` is the encoding with S = 1; elsewhere it says that nothing is shifted.
       return { Rm: r.n, option, S: by === BigInt(log2) ? 1 : 0 };
@@ -202,7 +220,9 @@ export function hex(n: bigint): string {
  */
 export function placeOperand(row: Row, spec: string, inBrackets: boolean): Placed {
   const unknown = (): never => {
-    throw new TableError(`row "${row.form.name}": <${spec}> is neither an operand class, a register nor a field`);
+    throw new TableError(
+      `row "${row.form.name}": <${spec}> is neither an operand class, a register nor a field`,
+    );
   };
   const find = (name: string): Field => row.pattern.fields.find((f) => f.name === name) ?? unknown();
   const whole = (operand: Operand): Placed => ({ operand, omitted: (b) => operand.print(b, 0n) === '' });
@@ -213,7 +233,9 @@ export function placeOperand(row: Row, spec: string, inBrackets: boolean): Place
     const name = find(`R${register[2]}`).name;
     const general = 'WXR'.includes(register[1]);
     return whole(
-      general ? generalRegister(register[1], name, register[3] !== undefined) : simdRegister(register[1], name),
+      general
+        ? generalRegister(register[1], name, register[3] !== undefined)
+        : simdRegister(register[1], name),
     );
   }
   const offset = /^index\*(\d)$/.exec(spec);

@@ -1,15 +1,7 @@
 /**
  * The instruction table: all rows compiled into a decode tree, with a proof at load that no word belongs to two rows.
  */
-import {
-  extract,
-  type Field,
-  fieldMask,
-  fieldOf,
-  type Pattern,
-  parsePattern,
-  TableError,
-} from './bits.ts';
+import { extract, type Field, fieldMask, fieldOf, type Pattern, parsePattern, TableError } from './bits.ts';
 import type { Bits, Derived, Feature, Form } from './form.ts';
 
 /** A row with its pattern and its handlers. */
@@ -165,7 +157,10 @@ export function witness(conditions: readonly Condition[], mask: number, word: nu
       const view = new Proxy(row.scratch, {
         get(_, name): number | undefined {
           const f = row.pattern.fields.find((x) => x.name === name);
-          if (!f) throw new TableError(`row "${row.form.name}": its condition asks for ${String(name)}, not a field`);
+          if (!f)
+            throw new TableError(
+              `row "${row.form.name}": its condition asks for ${String(name)}, not a field`,
+            );
           if (((known >>> f.pos) & fieldMask(f)) !== fieldMask(f)) open ??= f;
           return fieldOf(value, f);
         },
@@ -194,7 +189,11 @@ function checkOverlaps(rows: readonly Row[]): void {
     for (let j = i + 1; j < rows.length; j++) {
       const b = rows[j];
       if (!b || (a.pattern.value ^ b.pattern.value) & a.pattern.mask & b.pattern.mask) continue;
-      const word = witness([condition(a), condition(b)], a.pattern.mask | b.pattern.mask, a.pattern.value | b.pattern.value);
+      const word = witness(
+        [condition(a), condition(b)],
+        a.pattern.mask | b.pattern.mask,
+        a.pattern.value | b.pattern.value,
+      );
       if (word === undefined) continue;
       const hex = word.toString(16).padStart(8, '0');
       throw new TableError(
@@ -212,7 +211,8 @@ type Node =
 
 function descend(root: Node | undefined, word: number): Row | undefined {
   let node = root;
-  while (node !== undefined && 'next' in node) node = node.next[(word >>> node.pos) & ((1 << node.width) - 1)];
+  while (node !== undefined && 'next' in node)
+    node = node.next[(word >>> node.pos) & ((1 << node.width) - 1)];
   if (node === undefined) return undefined;
   for (const row of node.rows) {
     if ((word & row.pattern.mask) !== row.pattern.value) continue;

@@ -2,7 +2,9 @@
 import { random } from './instances.ts';
 
 /** Bits 28 to 25 of the groups outside FP and SIMD data processing, as often as they should come up in 16. */
-const GROUPS = [0b1000, 0b1001, 0b1010, 0b1011, 0b0100, 0b0110, 0b1100, 0b1110, 0b0101, 0b1101, 0b0101, 0b1101];
+const GROUPS = [
+  0b1000, 0b1001, 0b1010, 0b1011, 0b0100, 0b0110, 0b1100, 0b1110, 0b0101, 0b1101, 0b0101, 0b1101,
+];
 /** Parts of a word that encodings tend to hold as all zeroes or all ones. */
 const PARTS = [0x001f0000, 0x0000fc00, 0x000003e0, 0x0000001f, 0x0000f000, 0x00e00000] as const;
 

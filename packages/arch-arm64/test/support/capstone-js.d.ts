@@ -1,0 +1,5 @@
+declare module '@alexaltea/capstone-js' {
+  /** Loads the wasm build. */
+  const MCapstone: () => Promise<unknown>;
+  export = MCapstone;
+}
