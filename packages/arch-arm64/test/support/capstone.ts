@@ -68,6 +68,10 @@ export const CAPSTONE: readonly Difference[] = [
     of: (w) => is(w, 0x3f200c00, 0x38000800) && rt(w) === rn(w),
   },
   {
+    why: 'capstone prints MSR SPSel by name also where CRm is above 1',
+    of: (w) => is(w, 0xfffff0ff, 0xd50040bf) && bits(w, 11, 8) > 1,
+  },
+  {
     why: 'capstone knows names of system instructions from architectures later than ours',
     of: (w) => is(w, 0xfff80000, 0xd5080000) || w >>> 0 === 0xd5033c9f,
   },

@@ -32,11 +32,7 @@ const laterSystemNames: Difference = {
 };
 
 /** Text of objdump against ours. */
-export const OBJDUMP_TEXT: readonly Difference[] = [
-  unpredictableLdpsw,
-  stateFieldImmediate,
-  laterSystemNames,
-];
+export const OBJDUMP_TEXT: readonly Difference[] = [unpredictableLdpsw, laterSystemNames];
 
 /** Words that `as` makes from the text of another word: one meaning, several encodings. */
 export const SEVERAL_ENCODINGS: readonly Difference[] = [
