@@ -1,6 +1,6 @@
 /** The command line: finds the command, parses its words, loads plugins, and turns mistakes into exit status 2. */
 import { type ParseArgsConfig, parseArgs } from 'node:util';
-import { BUILTIN } from './builtin.ts';
+import type { LoadedPackage } from './builtin.ts';
 import { COMMANDS } from './commands/all.ts';
 import type { Command } from './commands/command.ts';
 import { describeError, isExplained, nearest, UserError } from './errors.ts';
@@ -93,12 +93,17 @@ function findCommand(args: readonly string[]): { command: Command | undefined; r
 export interface Surroundings {
   readonly io: Io;
   readonly version: string;
+  /** The packages that are always there. */
+  readonly builtin: readonly LoadedPackage[];
   /** Imports what the user names, from where the user stands. */
   readonly load: Importer;
 }
 
 /** Runs a command line; returns the exit status. */
-export async function cli(args: readonly string[], { io, version, load }: Surroundings): Promise<number> {
+export async function cli(
+  args: readonly string[],
+  { io, version, builtin, load }: Surroundings,
+): Promise<number> {
   try {
     const { command, rest } = findCommand(args);
     const { values, positionals } = parse(rest, command);
@@ -111,7 +116,7 @@ export async function cli(args: readonly string[], { io, version, load }: Surrou
       return 0;
     }
     const plugins = (values['plugin'] as string[] | undefined) ?? [];
-    const packages = [...BUILTIN];
+    const packages = [...builtin];
     for (const specifier of plugins) packages.push(await loadPackage(specifier, load));
     const scenarios = joinScenarios(packages.flatMap(setsOf));
     if (command)

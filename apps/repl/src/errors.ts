@@ -16,7 +16,7 @@ export class UserError extends Error {
 /** The names closest to a mistyped one: at most three, best first. */
 export function nearest(name: string, known: readonly string[]): string[] {
   const limit = Math.max(1, Math.floor(name.length / 3));
-  return known
+  return [...new Set(known)]
     .map((candidate) => ({ candidate, far: distance(name.toLowerCase(), candidate.toLowerCase()) }))
     .filter(({ far }) => far <= limit)
     .sort((a, b) => a.far - b.far)
@@ -46,7 +46,8 @@ export function isExplained(error: unknown): boolean {
   );
 }
 
-const OWN_FRAME = /\((node:|.*\/apps\/repl\/src\/)|at (node:|async node:|.*\/apps\/repl\/src\/)/;
+/** Frames of Node and of the session, and the top level of a line, which the reader has before them. */
+const OWN_FRAME = /at line \d+:|\((node:|.*\/apps\/repl\/src\/)|at (node:|async node:|.*\/apps\/repl\/src\/)/;
 
 /** An error as text: what was thrown, and the frames that are the user's. */
 export function describeError(error: unknown): string {

@@ -15,12 +15,13 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 
 registerHooks();
 // after the hooks, so that what the user brings and what is built in share one core
-const { cli } = await import('./cli.ts');
+const [{ cli }, { BUILTIN }] = await Promise.all([import('./cli.ts'), import('./builtin.ts')]);
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
   version: string;
 };
 process.exitCode = await cli(process.argv.slice(2), {
   io: processIo(),
   version,
+  builtin: BUILTIN,
   load: importer(() => process.cwd()),
 });

@@ -1,5 +1,4 @@
 /** The interactive side: a lab, a session over it, and what a terminal adds. */
-import type { REPLServer } from 'node:repl';
 import type { LoadedPackage } from './builtin.ts';
 import type { Command } from './commands/command.ts';
 import { completer } from './complete.ts';
@@ -56,21 +55,13 @@ export async function repl(options: ReplOptions): Promise<number> {
 }
 
 /** `.list`, `.run sea/1` …: the commands of the command line, in a session. */
-function defineDotCommands({ server }: Session, options: ReplOptions): void {
+function defineDotCommands(session: Session, options: ReplOptions): void {
   for (const command of options.commands)
-    server.defineCommand(command.name, {
+    session.server.defineCommand(command.name, {
       help: command.help,
-      action(this: REPLServer, text: string) {
-        void runDotCommand(command, text, options).then(() => this.displayPrompt());
+      action(text: string) {
+        const words = text.split(/\s+/).filter(Boolean);
+        void session.work(() => command.run({ ...options, words, options: {} }));
       },
     });
-}
-
-async function runDotCommand(command: Command, text: string, options: ReplOptions): Promise<void> {
-  try {
-    const words = text.split(/\s+/).filter(Boolean);
-    await command.run({ ...options, words, options: {} });
-  } catch (error) {
-    line(options.io.err, describeError(error));
-  }
 }

@@ -43,6 +43,8 @@ export interface Session {
   readonly server: REPLServer;
   /** Resolves when the session has ended: 0, or 1 if the last line failed. */
   readonly done: Promise<0 | 1>;
+  /** Runs a line's work that is not TypeScript (a dot command): its errors are the line's, and so is a status but 0. */
+  work(work: () => number | Promise<number>): Promise<void>;
 }
 
 /** Starts a session over the process's global scope. */
@@ -120,7 +122,15 @@ export function startSession(options: SessionOptions): Session {
       resolve(failed && !terminal ? 1 : 0);
     });
   });
-  return { server, done };
+  const work: Session['work'] = async (run) => {
+    try {
+      failed = (await run()) !== 0;
+    } catch (error) {
+      report(error);
+    }
+    server.displayPrompt();
+  };
+  return { server, done, work };
 }
 
 /** Hands a pipe's lines over one at a time: the next when the prompt would be shown again. */

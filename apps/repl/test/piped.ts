@@ -24,7 +24,7 @@ export function collect(stream: PassThrough): () => string {
 
 /** Starts a session; `import()` is the test's own. */
 export function open(
-  options: Partial<SessionOptions> & { readonly input: PassThrough; readonly output: PassThrough },
+  options: Partial<SessionOptions> & Pick<SessionOptions, 'input' | 'output'>,
   interrupts: Interrupts = signalInterrupts(),
 ): Session {
   return startSession({

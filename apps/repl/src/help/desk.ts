@@ -73,9 +73,10 @@ export interface DeskOptions {
 
 const SESSION = 'SessionGlobals';
 
-/** First sentence of a text. */
+/** First sentence of a text, up to a colon or semicolon; code in backticks is kept whole. */
 function firstSentence(text: string): string {
-  return (/^[\s\S]*?[.:](?=\s|$)/.exec(text)?.[0] ?? text).replace(/\s+/g, ' ').replace(/:$/, '.');
+  const sentence = /^(?:`[^`]*`|[^`])*?[.:;](?=\s|$)/.exec(text)?.[0] ?? text;
+  return sentence.replace(/\s+/g, ' ').replace(/[:;]$/, '.');
 }
 
 /** Opens the desk. */

@@ -2,7 +2,7 @@
  * The globals of a session and of a script: everything a person types to put a guest on a vCPU, break something, and look.
  * Their documentation is what `help` shows.
  */
-import type { Exit, Snapshot, Vcpu, Vm, Walk } from '@faultyard/core';
+import type { Exit, Snapshot, TraceEvent, Vcpu, Vm, Walk } from '@faultyard/core';
 import type { Architecture, Exports, LoadedPackage } from '../builtin.ts';
 import { runMatrix } from '../commands/matrix.ts';
 import { UserError } from '../errors.ts';
@@ -12,6 +12,7 @@ import type { Io } from '../io.ts';
 import type { RunOptions, ScenarioInfo, ScenarioResult, Scenarios } from '../scenarios.ts';
 import { type FieldDecoder, printableExit } from '../show/exits.ts';
 import { Dump, Listing } from '../show/memory.ts';
+import { printableEvents, printableSnapshot } from '../show/records.ts';
 import { Registers } from '../show/registers.ts';
 import { printableWalk } from '../show/walk.ts';
 import type { Journal, ScenarioHead } from './journal.ts';
@@ -85,7 +86,7 @@ export interface SessionGlobals {
   /** The registers of vCPU 0: the general ones, a group (`'system'`), one name, or a pattern (`'*_el1'`). */
   regs(which?: string): Registers;
   /** The last events of the current machine's trace, oldest first. */
-  trace(count?: number): readonly unknown[];
+  trace(count?: number): readonly TraceEvent[];
   /** Makes a machine, or a VM, the one that the other functions work on. */
   use(machine: Machine): Machine;
   /**
@@ -163,7 +164,10 @@ export function createGlobals(
       if (interrupts.requested()) throw new Interrupted();
       return printableExit(exit, vm.vcpus[exit.vcpu], decoders());
     }) as SessionGlobals['run'],
-    snap: () => here().machine.vm.snapshot(),
+    snap() {
+      const { vm } = here().machine;
+      return printableSnapshot(vm.snapshot(), vm);
+    },
     restore: (snapshot) => here().machine.vm.restore(snapshot),
     poison: (gpa) => here().machine.vm.poison(gpa),
     heal: (gpa) => here().machine.vm.heal(gpa),
@@ -186,7 +190,7 @@ export function createGlobals(
     walk: (gva, access = 'read') =>
       printableWalk(BigInt(gva), here().machine.cpu.arch.walk(BigInt(gva), access)),
     regs: (which) => new Registers(here().machine.cpu, which),
-    trace: (count = 20) => here().machine.vm.trace.events().slice(-count),
+    trace: (count = 20) => printableEvents(here().machine.vm.trace.events().slice(-count)),
     use(machine) {
       const known = made.get(machine.vm);
       if (!known) throw new UserError('use takes a machine that lab made');

@@ -15,7 +15,7 @@ import {
 import type { Architecture } from '../builtin.ts';
 import { Listing } from '../show/memory.ts';
 import { Registers } from '../show/registers.ts';
-import { hex, PRINT, type PrintOptions } from '../show/text.ts';
+import { hex, PRINT, type PrintOptions, printsAs } from '../show/text.ts';
 
 /** A vCPU with its registers as members. */
 export type Cpu = Vcpu & { [register: string]: bigint };
@@ -69,11 +69,12 @@ export function createMachine(
     arch: arch.plugin(own),
   }) as unknown as Vm;
   present(vm);
-  return {
+  const machine: Machine = {
     vm,
     cpu: vm.vcpus[0] as Cpu,
     asm: (text, ...values) => arch.assemble(String.raw(text, ...values.map(operandText))),
   };
+  return printsAs(machine, (options) => printVm.call(vm, 0, options));
 }
 
 /** A value in an `asm` template: numbers in hexadecimal, as every assembler reads them. */

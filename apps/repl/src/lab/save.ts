@@ -11,8 +11,8 @@ export interface SaveOptions {
   readonly plugins: readonly string[];
 }
 
-/** Lines that only look or file, and are of no use in a scenario. */
-const LEAVES_NO_TRACE = /^\s*(save|help|list|matrix|regs|mem|dis|walk|trace)\s*\(/;
+/** Lines that only look or file, and are of no use in a scenario: `regs()`, `cpu.pc`, `save('x')`. */
+const LEAVES_NO_TRACE = /^\s*((save|help|list|matrix|regs|mem|dis|walk|trace)\s*\(.*|[\w$.]+)\s*;?\s*$/;
 
 /** Writes `<name>.ts`; returns its path. @throws UserError when nothing was done, or the file is there already. */
 export function saveSession(journal: Journal, name: string, options: SaveOptions): string {
@@ -89,7 +89,8 @@ export function asModule(inputs: readonly string[], globals: ReadonlySet<string>
       else if (names.some((n) => (counts.get(n) ?? 0) > 1)) edits.push(...reassignable(node));
       for (const n of names) there.add(n);
       for (const id of find(node, 'Identifier')) used.add(id['name'] as string);
-      if (/^(Expression|Variable)/.test(node.type) && !text.slice(0, node.end).endsWith(';'))
+      const isDone = text.slice(0, node.end).endsWith(';') || edits.some((edit) => edit.end === node.end);
+      if (/^(Expression|Variable)/.test(node.type) && !isDone)
         edits.push({ start: node.end, end: node.end, text: ';' });
     }
     return applyEdits(text, edits);
@@ -141,16 +142,20 @@ function assigned(node: Node, fresh: readonly string[]): Edit[] {
     ];
   const edits: Edit[] = [];
   let at = node.start;
+  // a pattern at the start of a statement needs parentheses, a name does not
+  let close = '';
   for (const d of node['declarations'] as Node[]) {
     const id = d['id'] as Node;
+    const [open, after] = id.type === 'Identifier' ? ['', ''] : ['(', ')'];
     const type = id['typeAnnotation'] as Node | null;
     const patternEnd = type ? type.start : id.end;
-    edits.push({ start: at, end: id.start, text: at === node.start ? `${before}(` : '); (' });
+    edits.push({ start: at, end: id.start, text: `${at === node.start ? before : `${close}; `}${open}` });
+    close = after;
     const init = d['init'] as Node | null;
     edits.push({ start: patternEnd, end: init ? init.start : id.end, text: init ? ' = ' : ' = undefined' });
     at = d.end;
   }
-  edits.push({ start: at, end: node.end, text: ');' });
+  edits.push({ start: at, end: node.end, text: `${close};` });
   return edits;
 }
 

@@ -1,5 +1,6 @@
 /** How a session prints the value of a line. */
 import { inspect } from 'node:util';
+import { isPlugin } from '@faultyard/core';
 import { exitText, isExit } from './exits.ts';
 import { hex, PRINT } from './text.ts';
 
@@ -13,5 +14,6 @@ export interface ShowOptions {
 export function showValue(value: unknown, { colors, columns }: ShowOptions): string {
   if (typeof value === 'bigint') return value < 0n ? `-${hex(-value)}n` : `${hex(value)}n`;
   if (isExit(value) && !(PRINT in value)) return exitText(value, undefined, undefined, {});
+  if (isPlugin(value)) return `plugin ${value.def.name}: ${value.def.summary ?? 'no summary'}`;
   return inspect(value, { colors, depth: 3, breakLength: columns, maxArrayLength: 64 });
 }
