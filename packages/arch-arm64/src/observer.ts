@@ -1,0 +1,60 @@
+/** A walk of stage 1 for people: every step, changing nothing. */
+import type { Walk, WalkStep } from '@faultyard/core';
+import { leafShift, memoryType, PAGE, permitted } from './mmu/attributes.ts';
+import { flat } from './mmu/at.ts';
+import { type TableReader, TableRead, walk, WalkEnd, walkResult } from './mmu/walk.ts';
+import { high, join, low, PS, SR } from './state.ts';
+import type { Arm64Vcpu } from './vcpu.ts';
+
+/** Names of fault kinds by FSC >> 2. */
+const KINDS: readonly string[] = ['address size', 'translation', 'access flag', 'permission'];
+
+/** Words for a stage 1 FSC: `translation fault, level 2`. */
+export function faultName(fsc: number): string {
+  return `${KINDS[fsc >> 2] ?? `FSC 0x${fsc.toString(16)}`} fault, level ${fsc & 3}`;
+}
+
+/** Walks as the vCPU's tables, registers and exception level are now. */
+export function observe(v: Arm64Vcpu, gva: bigint, access: 'read' | 'write' | 'exec'): Walk {
+  const s = v.state;
+  const steps: WalkStep[] = [];
+  const r = walkResult();
+  const el0 = s.el === 0;
+  const kind = access === 'read' ? 0 : access === 'write' ? 1 : 2;
+  const mmu = (s.lo(SR.SCTLR_EL1) & 1) !== 0;
+  const spy: TableReader = {
+    readTable(gpa, out) {
+      const how = v.port.readTable(gpa, out);
+      const readable = how === TableRead.Ok;
+      steps.push({
+        level: r.level,
+        gpa: BigInt(gpa),
+        descriptor: readable ? join(out.lo, out.hi) : 0n,
+        ...(readable ? {} : { note: how === TableRead.External ? 'poisoned' : 'not mapped by stage 2' }),
+      });
+      return how;
+    },
+  };
+  const end = mmu
+    ? walk(s, v.model.paBits, low(gva), high(gva), spy, r)
+    : flat(v.model.paBits, low(gva), high(gva), kind === 2, r);
+  if (end === WalkEnd.Fault) return { steps, fault: faultName(r.fsc) };
+  if (end === WalkEnd.Stage2) return { steps, fault: `table at 0x${r.table.toString(16)} is not mapped by stage 2` };
+  if (end === WalkEnd.External) return { steps, fault: `external abort on the level ${r.level} table` };
+  const a = r.attributes;
+  const attributes = {
+    el0: (a & PAGE.El0) !== 0,
+    write: (a & PAGE.ReadOnly) === 0,
+    uxn: (a & PAGE.Uxn) !== 0,
+    pxn: (a & PAGE.Pxn) !== 0,
+    global: (a & PAGE.NotGlobal) === 0,
+    device: (a & PAGE.Device) !== 0,
+    memory: `0x${memoryType(a).toString(16).padStart(2, '0')}`,
+    ...(mmu ? { size: 2 ** leafShift(a) } : {}),
+  };
+  const wxn = mmu && (s.lo(SR.SCTLR_EL1) & (1 << 19)) !== 0;
+  const pan = !el0 && kind !== 2 && (s.ps & PS.PAN) !== 0;
+  if (mmu && !permitted(a, kind, el0, wxn, pan))
+    return { steps, fault: faultName(0x0c + r.level), attributes };
+  return { steps, gpa: BigInt(r.pa), attributes };
+}

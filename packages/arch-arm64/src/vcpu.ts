@@ -1,0 +1,604 @@
+/** An arm64 vCPU: the run loop around generated code, interrupts, power, and what the rest of the package hangs on. */
+import {
+  type ArchVcpu,
+  type Cell,
+  type Exit,
+  Stop,
+  type StopReason,
+  type Task,
+  type Vcpu,
+  type Vm,
+  type Walk,
+} from '@faultyard/core';
+import { type Cpu, Leave } from '@faultyard/engine';
+import { Access } from '@faultyard/engine';
+import { guestAbort, writes } from './aborts.ts';
+import { Arm64Port, Cause } from './access-port.ts';
+import { vcpuCells } from './cells.ts';
+import { PendingEvents } from './events.ts';
+import { EC, type ExceptionContext, enterException, takeAbort, takeSync, VECTOR } from './exceptions.ts';
+import { injectSea, ISS, takeExternalAbort } from './inject.ts';
+import { AccessClass } from './isa/access-class.ts';
+import { CONTEXT_EL0, CONTEXT_EL1 } from './isa/contexts.ts';
+import { GUARD_EL0, GUARD_FP, GUARD_SP, GUARD_SP_EL0, GUARD_ZVA } from './isa/guards.ts';
+import type { A64Isa } from './isa/isa.ts';
+import { accessFacts } from './isa/syndrome.ts';
+import { type Probe, probe } from './mmu/at.ts';
+import { Tlb } from './mmu/tlb.ts';
+import { WalkEnd, type WalkResult, walkResult } from './mmu/walk.ts';
+import type { Model } from './model.ts';
+import { Next, type NextStep } from './next.ts';
+import { observe } from './observer.ts';
+import { type FaultInfo, type FaultPort, intercept, type KvmRules } from './points.ts';
+import { type PsciPort, smccc } from './psci.ts';
+import { RegisterNames } from './registers.ts';
+import { IDS, SErrors } from './serror.ts';
+import { guard, slow } from './slow.ts';
+import type { Stage2Tables } from './stage2-tables.ts';
+import { Arm64State, high, join, low, type Pair, PS, SR } from './state.ts';
+import { fpTrapped, type SystemRegisters } from './system-registers.ts';
+import { Timer } from './timer.ts';
+
+/** What a vCPU is made of; see `plugin.ts`. */
+export interface VcpuParts {
+  readonly vm: Vm;
+  readonly core: Vcpu;
+  readonly model: Model;
+  readonly rules: KvmRules;
+  readonly sysregs: SystemRegisters;
+  readonly isa: A64Isa;
+  readonly tables: Stage2Tables;
+  /** Puts the vCPU on the engine. */
+  readonly cpu: (port: Arm64Port) => Cpu;
+  /** Whether KVM_ARM_VCPU_INIT is done for the user, and whether secondaries start powered off. */
+  readonly init: boolean;
+  readonly secondaries: 'on' | 'off';
+}
+
+/** Bits of SCTLR_EL1. */
+const SCTLR = { SA: 8, SA0: 16, DZE: 1 << 14 } as const;
+/** Bits of the guard word that are the arch's. */
+const OWN_GUARDS = 0xffff;
+
+/** The arm64 vCPU. Fault plugins use it as a {@link FaultPort}. */
+export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPort {
+  readonly vm: Vm;
+  readonly core: Vcpu;
+  readonly id: number;
+  readonly model: Model;
+  readonly rules: KvmRules;
+  readonly isa: A64Isa;
+  readonly sysregs: SystemRegisters;
+  readonly cpu: Cpu;
+  readonly port: Arm64Port;
+  readonly state: Arm64State;
+  readonly tlb: Tlb = new Tlb();
+  readonly timer: Timer;
+  readonly serrors: SErrors;
+  readonly cells: readonly Cell[];
+  readonly #names: RegisterNames;
+  /** Scratch pair of slow operations. */
+  readonly pair: Pair = { lo: 0, hi: 0 };
+  readonly #i32: Int32Array;
+  readonly #walk: WalkResult = walkResult();
+
+  // ---- state beyond registers (see cells.ts) -------------------------------------------------------------------
+  power: 'on' | 'off' = 'on';
+  /** KVM_ARM_VCPU_INIT was done. */
+  initialised = false;
+  /** In WFI. */
+  waiting = false;
+  /** The event register of WFE. */
+  eventRegister = false;
+  /** The CPU's own interrupt lines (KVM_IRQ_LINE, type CPU). */
+  irqLine = false;
+  fiqLine = false;
+  /** Events set but not built yet, where KVM waits for the next KVM_RUN. */
+  readonly pendingEvents: PendingEvents = new PendingEvents(this);
+  /** ESR_EL2 of the last trapped call. */
+  trappedEsr = 0;
+  /** Syndrome of the pending device load: register slot | sign << 8 | 64-bit << 9; -1 for a store. */
+  completion = -1;
+
+  // ---- derived ---------------------------------------------------------------------------------------------------
+  retired = 0;
+  /** Instructions done outside {@link enter}, to be counted by the next one. */
+  debt = 0;
+  #request: 'abort' | 'smccc' | 'intercept' = 'abort';
+  #guard = 0;
+  #yield = false;
+  #attention = true;
+  /** IL, misaligned pc or stepping: look before each instruction. */
+  #special = false;
+  #pan = -1;
+  context: number = CONTEXT_EL1;
+  #fault: FaultInfo = { esr: 0, far: 0n, hpfar: 0n };
+  #faultIsDevice = false;
+  readonly #loads = new Map<number, number>();
+
+  constructor(p: VcpuParts) {
+    this.vm = p.vm;
+    this.core = p.core;
+    this.id = p.core.id;
+    this.model = p.model;
+    this.rules = p.rules;
+    this.isa = p.isa;
+    this.sysregs = p.sysregs;
+    this.#i32 = p.vm.host.i32;
+    // the engine wants the port, the port wants the state, the state lies in the engine's block
+    const parts = {
+      model: p.model,
+      tlb: this.tlb,
+      stage2: p.vm.stage2,
+      tables: p.tables,
+      bus: p.vm.bus,
+      cacheable: (frame: number, write: boolean) => p.vm.host.cacheable(frame, write),
+      delivery: p.rules.delivery,
+      vcpu: this.id,
+      device: p.core.device,
+      elementAlign: () => accessFacts(this.instructionWord())?.align ?? 1,
+    };
+    this.port = new Arm64Port(parts, p.vm.host.i32);
+    this.cpu = p.cpu(this.port);
+    this.state = new Arm64State({
+      i32: p.vm.host.i32,
+      x: this.cpu.regAddr('x', 0) >>> 2,
+      pc: this.cpu.pcAddr >>> 2,
+      fn: this.cpu.stateAddr('fn') >>> 2,
+      fz: this.cpu.stateAddr('fz') >>> 2,
+      fc: this.cpu.stateAddr('fc') >>> 2,
+      fv: this.cpu.stateAddr('fv') >>> 2,
+      tpidrEl0: this.cpu.stateAddr('tpidr_el0') >>> 2,
+      tpidrroEl0: this.cpu.stateAddr('tpidrro_el0') >>> 2,
+      tpidrEl1: this.cpu.stateAddr('tpidr_el1') >>> 2,
+      spEl0: this.cpu.stateAddr('sp_el0') >>> 2,
+    });
+    this.port.attach(this.state);
+    this.tlb.onEvict = (lo, hi) => this.cpu.dropPage(lo, hi);
+    this.tlb.onFlush = () => this.cpu.flush();
+    this.timer = new Timer(
+      this.state,
+      p.model.frequency,
+      () => this.core.now + this.retired * this.vm.clock.nsPerInstruction,
+      () => {
+        this.#yield = true;
+        this.#attention = true;
+      },
+    );
+    this.serrors = new SErrors(this, p.rules);
+    this.#names = new RegisterNames(this);
+    this.cells = vcpuCells(this);
+    if (p.init) this.init(this.id === 0 || p.secondaries === 'on');
+  }
+
+  // ---- reset and power -------------------------------------------------------------------------------------------
+
+  /** KVM_ARM_VCPU_INIT: every register to its reset value. */
+  init(on: boolean): void {
+    const s = this.state;
+    for (let n = 0; n < 32; n++) s.setX(n, 0, 0);
+    this.#i32.fill(0, this.cpu.regAddr('v', 0) >>> 2, (this.cpu.regAddr('v', 31) >>> 2) + 4);
+    s.sys.fill(0);
+    s.ps = PS.EL1h | PS.DAIF;
+    s.nzcv = 0;
+    this.sysregs.reset(this);
+    for (const slot of [SR.SP_EL0, SR.SP_EL1]) s.setSp(slot, 0, 0);
+    s.put(SR.MPIDR_EL1, (0x8000_0000 | (this.id & 0xf) | ((this.id >> 4) << 8)) | 0, 0);
+    s.setPc(0, 0);
+    this.clearExclusive();
+    this.serrors.pending = false;
+    this.serrors.queue = [];
+    this.waiting = false;
+    this.eventRegister = false;
+    this.pendingEvents.restore('none');
+    this.initialised = true;
+    this.power = on ? 'on' : 'off';
+    this.tlb.dropAll();
+    this.modeChanged();
+    this.translationChanged();
+  }
+  /** Affinity fields of MPIDR_EL1 as PSCI gives them. */
+  get affinity(): number {
+    return this.state.lo(SR.MPIDR_EL1) & 0x00ff_ffff;
+  }
+  get siblings(): readonly Arm64Vcpu[] {
+    return this.vm.vcpus.map((v) => v.arch as Arm64Vcpu);
+  }
+  suspend(): void {
+    if (!this.wakes()) this.waiting = true;
+  }
+  powerOff(): void {
+    this.power = 'off';
+    this.waiting = false;
+  }
+  powerOn(pcLo: number, pcHi: number, contextLo: number, contextHi: number): void {
+    this.init(true);
+    this.state.setPc(pcLo, pcHi);
+    this.state.setX(0, contextLo, contextHi);
+    this.modeChanged();
+  }
+
+  // ---- running -----------------------------------------------------------------------------------------------------
+
+  prepare(): Exit | undefined {
+    if (!this.initialised) return { kind: 'run-error', vcpu: this.id, ret: -1, errno: 'ENOEXEC' };
+    this.pendingEvents.build();
+    if (this.waiting && this.wakes()) this.waiting = false;
+    this.#attention = true;
+    return undefined;
+  }
+
+  enter(slice: number): StopReason {
+    this.retired = this.debt;
+    this.debt = 0;
+    if (this.power === 'off' || this.waiting) return Stop.Wait;
+    const cpu = this.cpu;
+    this.#lookAhead();
+    while (this.retired < slice) {
+      if (this.#attention) {
+        this.#attention = false;
+        this.#deliver();
+      }
+      const left = slice - this.retired;
+      const leave = this.#special ? this.#carefully() : cpu.run(left);
+      if (leave < 0) continue;
+      this.retired += cpu.retired;
+      if (leave === Leave.Budget) {
+        if (this.#special) continue;
+        return Stop.Slice;
+      }
+      let next: NextStep;
+      if (leave === Leave.Fault) next = this.faulted();
+      else {
+        this.retired++;
+        next = leave === Leave.Slow ? slow(this, cpu.slowOp) : guard(this, cpu.slowOp);
+        if (next === Next.Handle) this.retired--;
+      }
+      if (next === Next.Run) continue;
+      if (next === Next.Device) {
+        this.rememberCompletion();
+        return Stop.Device;
+      }
+      if (next === Next.Handle) return Stop.Handle;
+      return next === Next.Wait ? Stop.Wait : Stop.Slice;
+    }
+    return Stop.Slice;
+  }
+
+  /** What must be looked at before the next instruction: illegal state, a misaligned pc, software step. */
+  #lookAhead(): void {
+    this.#special = (this.state.ps & PS.IL) !== 0 || (this.state.pcLo & 3) !== 0 || this.#stepping();
+  }
+  /** Software step is active here (DDI 0487, D2.12): from EL0 always, at EL1 with KDE and D clear. */
+  #stepping(): boolean {
+    const s = this.state;
+    if ((s.lo(SR.MDSCR_EL1) & 1) === 0 || s.lo(SR.OSLSR_EL1) & 2) return false;
+    return s.el === 0 || ((s.lo(SR.MDSCR_EL1) & (1 << 13)) !== 0 && (s.ps & PS.D) === 0);
+  }
+  /** One instruction, or the exception that comes before it; -1 when an exception was taken. */
+  #carefully(): number {
+    const s = this.state;
+    if (s.ps & PS.IL) takeSync(this, EC.IllegalState, 0);
+    else if (s.pcLo & 3) this.pcAlignmentFault();
+    else if (this.#stepping() && (s.ps & PS.SS) === 0) {
+      takeSync(this, s.el === 0 ? EC.StepLower : EC.Step, (1 << 24) | 0x22);
+    } else {
+      s.ps &= ~PS.SS;
+      const leave = this.cpu.run(1);
+      this.#lookAhead();
+      return leave;
+    }
+    this.retired++;
+    return -1;
+  }
+  /** Takes the exception for a misaligned pc. */
+  pcAlignmentFault(): void {
+    const s = this.state;
+    s.put(SR.FAR_EL1, s.pcLo, s.pcHi);
+    takeSync(this, EC.PcAlignment, 0);
+  }
+
+  /** An access could not be served: the guest's own fault is taken at once, all else needs {@link handle}. */
+  faulted(): NextStep {
+    const f = this.port.fault;
+    if (f.cause === Cause.Device) return Next.Device;
+    if (f.cause !== Cause.Stage1) {
+      this.#request = 'abort';
+      return Next.Handle;
+    }
+    const fetch = f.kind === Access.Exec;
+    let iss = f.fsc;
+    if (!fetch) {
+      if (f.cls & AccessClass.Cm) iss |= ISS.CM;
+      if (writes(f) || this.#atomicWrites()) iss |= ISS.WnR;
+    }
+    const zva = f.cls & AccessClass.Zva ? accessFacts(this.instructionWord())?.far : undefined;
+    const farLo = zva === undefined ? f.lo : this.state.xLo(zva);
+    const farHi = zva === undefined ? f.hi : this.state.xHi(zva);
+    takeAbort(this, { fetch, iss, farLo, farHi, external: false });
+    this.retired++;
+    return Next.Run;
+  }
+  /** An atomic reports WnR = 0 if a read would have faulted as well: only a missing write permission sets it. */
+  #atomicWrites(): boolean {
+    const f = this.port.fault;
+    if (f.kind !== Access.ReadWrite || (f.fsc & 0x3c) !== 0x0c) return false;
+    return this.port.readable(f);
+  }
+
+  *handle(): Task<Exit | undefined> {
+    if (this.#request === 'smccc') {
+      this.#request = 'abort';
+      this.debt++;
+      return smccc(this);
+    }
+    if (this.#request === 'intercept') {
+      this.#request = 'abort';
+      return this.#intercepted();
+    }
+    return yield* guestAbort(this);
+  }
+  /** What the next {@link handle} does; for `intercept` the guard's number. */
+  request(what: 'smccc' | 'intercept', guard: number = 0): void {
+    this.#request = what;
+    this.#guard = guard;
+  }
+  #intercepted(): Exit | undefined {
+    const answer = this.vm.ask(intercept)({ vcpu: this, guard: this.#guard });
+    if (typeof answer === 'object') return answer;
+    this.debt++;
+    if (answer === 'skip') this.state.advance();
+    else takeSync(this, EC.Unknown, 0);
+    return undefined;
+  }
+  setGuard(bit: number, on: boolean): void {
+    const at = this.cpu.guardAddr >>> 2;
+    const word = this.#i32[at] as number;
+    this.#i32[at] = on ? word | (1 << bit) : word & ~(1 << bit);
+  }
+  /** Guard bits that plugins set (16..31). */
+  get pluginGuards(): number {
+    return ((this.#i32[this.cpu.guardAddr >>> 2] as number) & ~OWN_GUARDS) >>> 0;
+  }
+  set pluginGuards(v: number) {
+    const at = this.cpu.guardAddr >>> 2;
+    this.#i32[at] = ((this.#i32[at] as number) & OWN_GUARDS) | (v & ~OWN_GUARDS);
+  }
+  /** An AT or table walk that could not read a descriptor: recorded as the instruction's own abort. */
+  walkFault(lo: number, hi: number, r: WalkResult, external: boolean): void {
+    this.port.recordWalk(lo, hi, this.context, r, external);
+    this.#request = 'abort';
+  }
+  /** Instructions done outside {@link enter}. */
+  owe(n: number): void {
+    this.debt += n;
+  }
+
+  // ---- device accesses ---------------------------------------------------------------------------------------------
+
+  /** Keeps the syndrome of the device access that is about to leave (KVM: vcpu->arch.fault of the exit). */
+  rememberCompletion(): void {
+    this.#faultIsDevice = this.port.fault.cause === Cause.Device;
+    this.completion = this.core.device.write ? -1 : this.#load(this.instructionWord());
+  }
+  #load(word: number): number {
+    let packed = this.#loads.get(word);
+    if (packed === undefined) {
+      const s = accessFacts(word)?.syndrome;
+      packed = s ? (s.srt === 31 ? 33 : s.srt) | (s.sse ? 0x100 : 0) | (s.sf ? 0x200 : 0) : 33;
+      this.#loads.set(word, packed);
+    }
+    return packed;
+  }
+  complete(): void {
+    const d = this.core.device;
+    const c = this.completion;
+    if (c >= 0) {
+      let lo = d.lo;
+      let hi = d.size === 8 ? d.hi : 0;
+      if (d.size < 4) {
+        const shift = 32 - 8 * d.size;
+        lo = c & 0x100 ? (lo << shift) >> shift : (lo << shift) >>> shift;
+      }
+      if (d.size < 8 && c & 0x100 && c & 0x200) hi = lo >> 31;
+      this.state.setX(c & 0xff, lo, hi);
+    }
+    this.completion = -1;
+    this.state.advance();
+    this.debt++;
+  }
+
+  // ---- interrupts --------------------------------------------------------------------------------------------------
+
+  /** IRQ as the CPU sees it: its line, and without an interrupt controller the timers. */
+  get #irq(): boolean {
+    return this.irqLine || this.timer.line(false) || this.timer.line(true);
+  }
+  isr(): number {
+    return (this.serrors.pending ? PS.A : 0) | (this.#irq ? PS.I : 0) | (this.fiqLine ? PS.F : 0);
+  }
+  /** Whether something pending ends WFI, masked or not. */
+  wakes(): boolean {
+    return this.isr() !== 0;
+  }
+  runnable(): boolean {
+    return this.power === 'on' && (!this.waiting || this.wakes());
+  }
+  deadline(): number {
+    return this.power === 'on' ? this.timer.deadline() : Infinity;
+  }
+  /** Takes what is pending and not masked: SError, then FIQ, then IRQ. */
+  #deliver(): void {
+    if (this.serrors.deliver()) return;
+    const open = this.isr() & ~this.state.ps;
+    if (open & PS.F) enterException(this, VECTOR.Fiq);
+    else if (open & PS.I) enterException(this, VECTOR.Irq);
+  }
+  /** Whether the slice should end here; asks once. */
+  takeYield(): boolean {
+    const y = this.#yield;
+    this.#yield = false;
+    return y;
+  }
+
+  // ---- what follows a change of state ------------------------------------------------------------------------------
+
+  translationChanged(): void {
+    this.cpu.flush();
+  }
+  privilegeChanged(): void {
+    this.#followPan();
+    this.cpu.flush(2);
+  }
+  guardsChanged(): void {
+    const s = this.state;
+    const el0 = s.el === 0;
+    const sctlr = s.lo(SR.SCTLR_EL1);
+    let g = 0;
+    if (fpTrapped(this)) g |= 1 << GUARD_FP;
+    if (sctlr & (el0 ? SCTLR.SA0 : SCTLR.SA)) g |= 1 << GUARD_SP;
+    if (el0) g |= 1 << GUARD_EL0;
+    if (el0 || (s.ps & 1) === 0) g |= 1 << GUARD_SP_EL0;
+    if (el0 && (sctlr & SCTLR.DZE) === 0) g |= 1 << GUARD_ZVA;
+    const at = this.cpu.guardAddr >>> 2;
+    this.#i32[at] = ((this.#i32[at] as number) & ~OWN_GUARDS) | g;
+  }
+  interruptsChanged(): void {
+    this.#attention = true;
+  }
+  modeChanged(): void {
+    const context = this.state.el === 0 ? CONTEXT_EL0 : CONTEXT_EL1;
+    if (context !== this.context) {
+      this.context = context;
+      this.cpu.setContext(context);
+    }
+    this.#followPan();
+    this.guardsChanged();
+    this.#attention = true;
+    this.#lookAhead();
+  }
+  /** EL1's fast translations were made under one value of PAN. */
+  #followPan(): void {
+    if (this.state.el === 0) return;
+    const pan = this.state.ps & PS.PAN;
+    if (pan === this.#pan) return;
+    this.#pan = pan;
+    this.cpu.flush(CONTEXT_EL1);
+  }
+  clearExclusive(): void {
+    this.#i32[this.cpu.stateAddr('exclusiveSize') >>> 2] = 0;
+  }
+  errorSynchronization(): void {
+    this.serrors.synchronize();
+  }
+  flush(): void {
+    this.cpu.setContext(this.context);
+    this.cpu.flush();
+  }
+  zapped(_gfn: number, _count: number): void {
+    this.cpu.flush();
+  }
+  /** After restore: everything derived follows the state. */
+  restored(): void {
+    this.#pan = -1;
+    this.context = -1;
+    this.modeChanged();
+    this.flush();
+  }
+
+  // ---- fault plugins (FaultPort) -----------------------------------------------------------------------------------
+
+  /** What KVM saved of the last abort at EL2. */
+  get fault(): FaultInfo {
+    if (this.#faultIsDevice) {
+      this.#faultIsDevice = false;
+      const f = this.port.fault;
+      const write = f.kind !== Access.Read;
+      this.#fault = {
+        esr: (0x9200_0006 | (write ? ISS.WnR : 0)) >>> 0,
+        far: join(f.lo, f.hi),
+        hpfar: BigInt(Math.floor(f.gpa / 4096)) << 4n,
+      };
+    }
+    return this.#fault;
+  }
+  set fault(f: FaultInfo) {
+    this.#faultIsDevice = false;
+    this.#fault = f;
+  }
+  get hasRas(): boolean {
+    return this.model.ras > 0;
+  }
+  takeExternalAbort(esr: number, far: bigint): void {
+    takeExternalAbort(this, esr, far);
+    this.debt++;
+  }
+  translateEl1Read(va: bigint): bigint | undefined {
+    const pan = false;
+    const end = probe(this.probe, low(va), high(va), false, false, pan, this.#walk);
+    return end === WalkEnd.Done ? BigInt(this.#walk.pa) : undefined;
+  }
+  injectSError(iss: number = IDS): void {
+    this.core.cancelDevice();
+    this.serrors.inject(iss);
+    this.debt++;
+  }
+  injectSea(iabt: boolean, far: bigint): boolean {
+    const done = injectSea(this, this.rules, this.fault, this.port, this.model.paBits, iabt, far);
+    if (done) {
+      // an injected abort cancels a pending MMIO completion: PC must not be stepped past
+      this.core.cancelDevice();
+      this.completion = -1;
+      this.debt++;
+    }
+    return done;
+  }
+
+  // ---- registers and observers -------------------------------------------------------------------------------------
+
+  /** Translation for AT and observers. */
+  get probe(): Probe {
+    return { state: this.state, paBits: this.model.paBits, reader: this.port };
+  }
+  slowLo(n: number): number {
+    return this.#i32[(this.cpu.slowArgs >>> 2) + 2 * n] as number;
+  }
+  slowHi(n: number): number {
+    return this.#i32[(this.cpu.slowArgs >>> 2) + 2 * n + 1] as number;
+  }
+  /** The instruction at pc; 0 if it cannot be read. */
+  instructionWord(): number {
+    return this.port.fetchWord(this.state.pcLo, this.state.pcHi);
+  }
+  get pc(): bigint {
+    return join(this.state.pcLo, this.state.pcHi);
+  }
+  set pc(v: bigint) {
+    this.state.setPc(low(v), high(v));
+  }
+  get registers(): RegisterNames['infos'] {
+    return this.#names.infos;
+  }
+  read(name: string): bigint | undefined {
+    return this.#names.read(name);
+  }
+  write(name: string, value: bigint): boolean {
+    return this.#names.write(name, value);
+  }
+  /** Name of a ONE_REG id; `undefined`: ENOENT. */
+  oneReg(id: bigint): string | undefined {
+    return this.#names.oneReg(id);
+  }
+  walk(gva: bigint, access: 'read' | 'write' | 'exec'): Walk {
+    return observe(this, gva, access);
+  }
+  disassemble(
+    gva: bigint,
+    count: number,
+  ): readonly { readonly pc: bigint; readonly bytes: Uint8Array; readonly text: string }[] {
+    return this.#names.disassemble(gva, count);
+  }
+  dispose(): void {
+    this.cpu.dispose();
+  }
+}
