@@ -276,7 +276,7 @@ class Recorder implements Builder {
     if (this.#isa.fields[field]?.ty !== 'i64') this.#wrong(`jump by field "${field}", which is not i64`);
     this.#into.push({
       kind: 'jump',
-      offset: { low: this.#fields.i32(field), full: this.#fields.i64(field) },
+      offset: { low: nodeOf(this.#fields.i32(field)), full: nodeOf(this.#fields.i64(field)) },
       cond,
     });
   }

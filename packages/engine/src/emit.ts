@@ -18,7 +18,7 @@ import { type Exits, Fn, storeOp } from './emit-parts.ts';
 import type { Slot, Ty } from './ir.ts';
 import type { Isa } from './isa.ts';
 import type { ElemNode, FieldNode, FieldSlot, JumpOffset, Node, PcNode, Program, Statement } from './node.ts';
-import type { FunctionWriter, Label } from './wasm/function.ts';
+import type { FunctionWriter } from './wasm/function.ts';
 import { I, I32, I64, L, Mem } from './wasm/op.ts';
 
 /** Emits the handlers of one function. */

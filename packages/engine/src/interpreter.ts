@@ -383,7 +383,7 @@ class Interpreter extends Emitter {
     const w = this.w;
     if (this.isa.unit === 4) {
       w.get(this.#rec);
-      this.expr(offset.low as never);
+      this.expr(offset.low);
       this.#scale();
       w.op(I.add);
       w.tee(this.#temp);
@@ -396,7 +396,7 @@ class Interpreter extends Emitter {
       w.end();
     } else {
       this.#offset();
-      this.expr(offset.low as never);
+      this.expr(offset.low);
       w.op(I.add);
       w.tee(this.#temp);
       w.i32(4096);
@@ -415,7 +415,7 @@ class Interpreter extends Emitter {
       w.end();
     }
     this.pc(false);
-    this.expr(offset.full as never);
+    this.expr(offset.full);
     w.op(L.add);
     this.jumpTo();
   }

@@ -1,5 +1,5 @@
 /** What a {@link Builder} records: pure expressions and the statements that use them. */
-import type { Expr, I32, I64, Size, Slot, Ty } from './ir.ts';
+import type { Expr, Size, Slot, Ty } from './ir.ts';
 
 /** A constant; `hi` is meaningful for 64 bits only. */
 export interface ConstNode extends Expr {
@@ -105,8 +105,8 @@ export type Statement =
 
 /** Displacement of a jump in both widths. */
 export interface JumpOffset {
-  readonly low: I32;
-  readonly full: I64;
+  readonly low: Node;
+  readonly full: Node;
 }
 
 /** What a semantic function said. */

@@ -11,15 +11,15 @@ export interface TestHost extends EngineHost {
   frame(): number;
 }
 
-/** @param framesAt offset of the first frame. */
-export function testHost(options: { bytes?: number; framesAt?: number } = {}): TestHost {
+/** @param options size of the memory, offsets of the first frame and of the first table. */
+export function testHost(options: { bytes?: number; framesAt?: number; tablesAt?: number } = {}): TestHost {
   const bytes = options.bytes ?? 32 << 20;
   const pages = bytes / 65536;
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
   const u8 = new Uint8Array(memory.buffer);
   const code = new Set<number>();
   const free = new Map<number, number[]>();
-  let table = 4096;
+  let table = options.tablesAt ?? 4096;
   let frames = options.framesAt ?? 16 << 20;
   let held = 0;
   return {
