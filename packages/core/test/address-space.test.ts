@@ -155,7 +155,7 @@ describe('what the VMM meets, by kind of mapping', () => {
     const s = space();
     const asked: string[] = [];
     let answer: IoAnswer = 'sigbus';
-    const io = s.ioRegion(2 * PAGE, function* (page, write) {
+    const io = s.ioRegion(2 * PAGE, (page, write) => {
       asked.push(`${page}${write ? 'w' : 'r'}`);
       return answer;
     });
@@ -240,9 +240,7 @@ describe('mmap, munmap, mprotect, madvise', () => {
     const a = s.map({ size: 2 ** 21, hugetlb: '2M' });
     const io = s.map({
       size: PAGE,
-      backing: s.ioRegion(PAGE, function* () {
-        return 'map';
-      }),
+      backing: s.ioRegion(PAGE, () => 'map'),
     });
     expect([
       errno(s.mmap({ size: 0 })),

@@ -99,9 +99,7 @@ describe('KVM_SET_USER_MEMORY_REGION, rule by rule (arm64)', () => {
         space.map({
           at: BigInt(h.hva),
           size: BigInt(h.size),
-          backing: space.ioRegion(Number(h.size), function* () {
-            return 'map' as const;
-          }),
+          backing: space.ioRegion(Number(h.size), () => 'map'),
         });
       for (const g of [...r.given, ...(r.before ?? [])]) expect(set(g)).toBe('ok');
       const before = { slots: slots.list(), generation: slots.generation };

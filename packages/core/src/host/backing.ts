@@ -29,7 +29,7 @@ export type IoAnswer = 'map' | 'map-readonly' | 'sigbus';
  * A VMA's fault handler (vm_operations_struct.fault) of a driver: may yield, for instance to take a {@link Lock} of
  * the device; the caller holds mmap_lock shared meanwhile.
  */
-export type IoFault = (page: number, write: boolean) => Task<IoAnswer>;
+export type IoFault = (page: number, write: boolean) => IoAnswer | Task<IoAnswer>;
 
 /** A region of device memory that drivers map with remap_pfn_range or a fault handler (VM_IO | VM_PFNMAP). */
 export class IoRegion {

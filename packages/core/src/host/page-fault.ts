@@ -108,7 +108,8 @@ export function* awaitUserfault(s: AddressSpace, page: number, write: boolean): 
 export function* driverFault(s: AddressSpace, v: Vma, page: number, write: boolean): Task<boolean> {
   const b = v.backing;
   if (b?.kind !== 'io') return false;
-  const answer = yield* b.fault(indexOf(v, page), write);
+  const asked = b.fault(indexOf(v, page), write);
+  const answer = typeof asked === 'string' ? asked : yield* asked;
   if (answer === 'sigbus') return false;
   s.ioPtes.set(page, answer === 'map' && (v.prot & Prot.Write) !== 0);
   return true;
