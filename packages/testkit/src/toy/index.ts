@@ -11,5 +11,6 @@ export {
   toyStore,
 } from './isa.ts';
 export { toy } from './plugin.ts';
+export { toySubject } from './subject.ts';
 export { toyText } from './text.ts';
 export { type ToyFaultPolicy, ToyTrap, ToyVcpu } from './vcpu.ts';
