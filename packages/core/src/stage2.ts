@@ -88,7 +88,10 @@ export type Stage2Outcome =
     }
   /** guest_memfd answered with an errno. */
   | { readonly kind: 'gmem-error'; readonly errno: Errno; readonly slot: Memslot }
-  /** The userfault bitmap has the page's bit set (proposed KVM userfault). */
+  /**
+   * The userfault bitmap has the page's bit set (proposed KVM userfault). A mapping made before the bit was set serves
+   * on, as there, but it is derived state: a restore may lose it, and the access then ends here.
+   */
   | { readonly kind: 'userfault'; readonly slot: Memslot }
   /** A fetch from device memory that may not be mapped executable. */
   | { readonly kind: 'exec-device'; readonly slot: Memslot };

@@ -28,23 +28,23 @@ export interface MemoryImage {
   dispose(): void;
 }
 
-/** Refuses while a task of the VMM stands in the middle of a change. */
-function quiet(s: AddressSpace): void {
+/** Refuses while a task of the VMM stands in the middle of a change; a restore also while a fault is under way. */
+function quiet(s: AddressSpace, restore: boolean): void {
   if (s.activeInvalidations > 0)
     throw new FaultyardError('FY_SNAPSHOT_BUSY', {
       task: 'a change of the address space',
-      point: 'notifier.start',
+      point: 'notifier.start or notifier.end',
     });
-  if (s.mmapLock.held)
+  if (restore && s.mmapLock.held)
     throw new FaultyardError('FY_SNAPSHOT_BUSY', {
-      task: 'a change of the address space',
-      point: 'mmap_lock',
+      task: 'a page fault',
+      point: 'a lock, holding mmap_lock',
     });
 }
 
 /** See {@link AddressSpace.save}. */
 export function saveSpace(s: AddressSpace): MemoryImage {
-  quiet(s);
+  quiet(s, false);
   const anon = s.anon.share();
   const backings = [...s.backings.values()].map((of): BackingImage => {
     const gmem = of.kind === 'gmem' ? of : undefined;
@@ -99,7 +99,7 @@ export function restoreSpace(s: AddressSpace, image: MemoryImage, io?: (id: stri
       why: 'lives in another host memory',
       fix: 'make both VMs with the same host memory',
     });
-  quiet(s);
+  quiet(s, true);
   if (!io)
     for (const b of image.backings)
       if (b.of.kind === 'io' && !s.backings.has(b.of.id)) counterpart(s, b.of, io);
