@@ -29,7 +29,7 @@ export function lsbOf(v: Vma): number {
 }
 
 /** Faults in the page at byte address `addr` for the VMM: its pfn, or the signal. */
-export function* reach(s: AddressSpace, addr: number, write: boolean): Task<number | HostFault> {
+function* reach(s: AddressSpace, addr: number, write: boolean): Task<number | HostFault> {
   const page = Math.floor(addr / PAGE_SIZE);
   for (;;) {
     yield* s.mmapLock.read();
