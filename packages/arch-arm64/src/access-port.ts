@@ -102,7 +102,7 @@ export interface PortParts {
   readonly vcpu: number;
   /** The pending device access to fill. */
   readonly device: { gpa: number; size: number; write: boolean; lo: number; hi: number };
-  /** Alignment the instruction at pc needs per element, for SCTLR_EL1.A and Device memory. */
+  /** Alignment the instruction at pc needs per element, for Device memory. */
   readonly elementAlign: () => number;
 }
 
@@ -134,6 +134,8 @@ export class Arm64Port implements AccessPort, TableReader {
   readonly #result: WalkResult = walkResult();
   readonly #stage2: Stage2;
   #tagged = false;
+  /** The vCPU decodes in strict mode: unaligned accesses never reach a fast translation. */
+  strict = false;
   /** An error that was delivered as an SError: the access at this pc goes on without a second one. */
   spared = -1;
 
@@ -149,17 +151,14 @@ export class Arm64Port implements AccessPort, TableReader {
     this.#s = s;
   }
 
-  /** Alignment comes first: what the form demands, then SCTLR_EL1.A (DDI 0487, B2.5.2 and AArch64.CheckAlignment). */
+  /**
+   * Alignment comes first (DDI 0487, B2.5.2 and AArch64.CheckAlignment). What SCTLR_EL1.A demands is in `a.align` too:
+   * the vCPU then decodes in strict mode (`isa/strict.ts`).
+   */
   check(a: AccessInfo): number {
     if (a.kind === Access.Exec) return 0;
     if (a.align > 1 && a.lo & (a.align - 1)) return this.#stage1(a, FSC.Alignment);
-    if (this.#s.lo(SR.SCTLR_EL1) & 2 && a.lo & (a.size - 1 || 1) && this.#misaligned(a))
-      return this.#stage1(a, FSC.Alignment);
     return 0;
-  }
-  #misaligned(a: AccessInfo): boolean {
-    if (a.cls & (AccessClass.Zva | AccessClass.Cm)) return false;
-    return (a.lo & (this.#p.elementAlign() - 1)) !== 0;
   }
 
   resolve(a: AccessInfo, out: Resolution): number {
@@ -175,7 +174,7 @@ export class Arm64Port implements AccessPort, TableReader {
     const frame = kind === Access.Exec ? this.#stage2.lookupExec(gfn) : this.#stage2.lookup(gfn, write);
     if (frame >= 0) {
       out.frame = frame;
-      out.cache = !this.#tagged && !device && this.#p.cacheable(frame, write);
+      out.cache = !this.#tagged && (!device || this.strict) && this.#p.cacheable(frame, write);
       return Resolved.Ram;
     }
     if (frame === Miss.Poison) return this.#poisoned(a, gfn, pa, write, out);

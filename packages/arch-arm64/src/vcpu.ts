@@ -22,6 +22,7 @@ import { AccessClass } from './isa/access-class.ts';
 import { CONTEXT_EL0, CONTEXT_EL1 } from './isa/contexts.ts';
 import { GUARD_EL0, GUARD_FP, GUARD_SP, GUARD_SP_EL0, GUARD_ZVA } from './isa/guards.ts';
 import type { A64Isa } from './isa/isa.ts';
+import { MODE_NORMAL, MODE_STRICT } from './isa/strict.ts';
 import { accessFacts } from './isa/syndrome.ts';
 import { type Probe, probe } from './mmu/at.ts';
 import { Tlb } from './mmu/tlb.ts';
@@ -444,6 +445,9 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   // ---- what follows a change of state ------------------------------------------------------------------------------
 
   translationChanged(): void {
+    const sctlr = this.state.lo(SR.SCTLR_EL1);
+    this.port.strict = (sctlr & 1) === 0 || (sctlr & 2) !== 0;
+    this.cpu.setMode(this.port.strict ? MODE_STRICT : MODE_NORMAL);
     this.cpu.flush();
   }
   privilegeChanged(): void {
@@ -503,7 +507,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     this.#pan = -1;
     this.context = -1;
     this.modeChanged();
-    this.flush();
+    this.translationChanged();
   }
 
   // ---- fault plugins (FaultPort) -----------------------------------------------------------------------------------

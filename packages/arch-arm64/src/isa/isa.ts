@@ -1,11 +1,12 @@
 /** The A64 instruction set as the engine takes it: registers, flags, record layout, handlers, decoder. */
 import type { DecodeSite, Handler, Isa, StateVar } from '@faultyard/engine';
-import { extract } from './bits.ts';
 import { CONTEXTS } from './contexts.ts';
 import { EXCLUSIVE_STATE } from './exclusive.ts';
 import type { Feature, Form } from './form.ts';
 import { FEATURES, FORMS, standardTable } from './forms.ts';
+import { memoryForms } from './memory-rows.ts';
 import { Slow } from './slow.ts';
+import { addStrictHandlers, MODE_STRICT } from './strict.ts';
 import { SYSTEM_STATE } from './system.ts';
 import { buildTable, type Table, variantOf } from './table.ts';
 
@@ -55,6 +56,7 @@ export function a64(options: A64Options = {}): A64Isa {
     sem: (b, f) => variant.row.form.sem(b, f, variant.values),
   }));
   const undefinedHandler = handlers.push(undefinedInstruction) - 1;
+  const strict = addStrictHandlers(table.variants, memoryForms, handlers);
   return {
     name: 'a64',
     unit: 4,
@@ -79,10 +81,10 @@ export function a64(options: A64Options = {}): A64Isa {
       const word = site.dv.getInt32(site.code, true);
       const row = table.find(word);
       if (!row) return 4;
-      const b = extract(row.pattern, word, row.scratch);
-      const variant = variantOf(row, word, b);
+      const b = table.found(row);
+      const variant = variantOf(row, b);
       if (!variant) return 4;
-      out.handler = variant.index;
+      out.handler = site.mode === MODE_STRICT ? (strict[variant.index] as number) : variant.index;
       const record = row.form.record(b);
       const { u8, i32, record: to } = site;
       if (record.rd !== undefined) u8[to + at.rd] = record.rd;
