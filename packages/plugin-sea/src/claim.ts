@@ -1,5 +1,5 @@
 /** APEI: the host firmware's chance to claim an error before KVM does anything with it. */
-import type { FaultPort, ExternalAbort } from '@faultyard/arch-arm64';
+import type { ExternalAbort, FaultPort } from '@faultyard/arch-arm64';
 import type { Cell, Task } from '@faultyard/core';
 import type { SeaKnobs } from './knobs.ts';
 

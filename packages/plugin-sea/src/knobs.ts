@@ -37,17 +37,37 @@ export const SEA_KNOBS = {
   deliverWalk: delivery('translation table walks'),
   deliverCmo: delivery('cache maintenance by address'),
   deliverAtomic: delivery('atomics and exclusives'),
-  storeConsumes: of(['none', 'sea'], 'none', 'whether a store to a bad granule meets the error at all', 'DDI 0487 D20'),
-  set: of(['0', '2', '3'], '0', 'ESR.SET of the report: 0 recoverable, 2 uncontainable, 3 restartable', 'DDI 0487 ESR_ELx'),
+  storeConsumes: of(
+    ['none', 'sea'],
+    'none',
+    'whether a store to a bad granule meets the error at all',
+    'DDI 0487 D20',
+  ),
+  set: of(
+    ['0', '2', '3'],
+    '0',
+    'ESR.SET of the report: 0 recoverable, 2 uncontainable, 3 restartable',
+    'DDI 0487 ESR_ELx',
+  ),
   ea: of(['0', '1'], '0', 'ESR.EA of the report', 'DDI 0487 ESR_ELx'),
-  fnv: of(['0', '1'], '0', 'ESR.FnV of the report: FAR_EL2 is unknown (only with FSC 0x10)', 'DDI 0487 ESR_ELx'),
+  fnv: of(
+    ['0', '1'],
+    '0',
+    'ESR.FnV of the report: FAR_EL2 is unknown (only with FSC 0x10)',
+    'DDI 0487 ESR_ELx',
+  ),
   farTagBits: of(
     ['untouched', 'unknown'],
     'untouched',
     'bits 63:56 of FAR_EL2: as the guest used them, or a pattern, as the architecture allows for any external abort',
     'DDI 0487 FAR_EL2',
   ),
-  wnrOnAtomics: of(['0', '1'], '0', 'ESR.WnR reported for an atomic (UNKNOWN by the architecture)', 'DDI 0487 ESR_ELx'),
+  wnrOnAtomics: of(
+    ['0', '1'],
+    '0',
+    'ESR.WnR reported for an atomic (UNKNOWN by the architecture)',
+    'DDI 0487 ESR_ELx',
+  ),
   trappedIL: of(['1', '0'], '1', 'ESR.IL of the report', 'DDI 0487 ESR_ELx'),
   // ---- host ---------------------------------------------------------------------------------------------------
   apei: of(

@@ -31,7 +31,9 @@ export function* routeSea(q: ExternalAbortQuestion, ctx: RouteCtx): Task<Exit | 
     return undefined;
   }
   yield at('sea.capture');
-  const captured = q.report ? { ipa: vcpu.fault.hpfar === 0n ? undefined : ipaOf(vcpu.fault.hpfar) } : capture(q, syndrome, k);
+  const captured = q.report
+    ? { ipa: vcpu.fault.hpfar === 0n ? undefined : ipaOf(vcpu.fault.hpfar) }
+    : capture(q, syndrome, k);
   if (captured === 'retry') return undefined;
   const ipa = captured.ipa;
   vcpu.fault = {
@@ -42,7 +44,8 @@ export function* routeSea(q: ExternalAbortQuestion, ctx: RouteCtx): Task<Exit | 
   yield at('sea.claim');
   const claim = yield* ctx.claims.offer(vcpu, abort, syndrome.esr);
   if (claim === 'claimed') return undefined;
-  if (claim === 'panic') return { kind: 'shutdown', vcpu: vcpu.core.id, ret: 0, why: 'host panic: fatal error record' };
+  if (claim === 'panic')
+    return { kind: 'shutdown', vcpu: vcpu.core.id, ret: 0, why: 'host panic: fatal error record' };
   const offered = ctx.capability() && !(k.guestRasGate === 'required' && !vcpu.hasRas);
   const owned = hostOwns(syndrome, k, q.hypContext ?? false);
   if (owned || !(offered || k.notify === 'sigbusAlways')) {
@@ -53,7 +56,13 @@ export function* routeSea(q: ExternalAbortQuestion, ctx: RouteCtx): Task<Exit | 
   if (k.notify !== 'exit') {
     // the first postings: a signal with the host address, or 0 when the fault address is unknown
     const addr = fnv || ipa === undefined ? hva(0) : hva(vcpu.core.vm.memory.hvaOf(ipa) ?? 0);
-    vcpu.core.vm.signals.send({ signal: 'SIGBUS', code: 'BUS_OBJERR', addr, lsb: 12, to: { vcpu: vcpu.core.id } });
+    vcpu.core.vm.signals.send({
+      signal: 'SIGBUS',
+      code: 'BUS_OBJERR',
+      addr,
+      lsb: 12,
+      to: { vcpu: vcpu.core.id },
+    });
     return undefined;
   }
   return {
@@ -85,7 +94,8 @@ export function hostOwns(r: Pick<Report, 'esr'>, k: SeaKnobs, hypContext: boolea
   if (k.hostRas === '0') return true;
   const ec = r.esr >>> 26;
   const dabt = ec === EC.dabtLow || ec === EC.dabtCur;
-  if (hypContext && r.esr & ISS.VNCR && (k.vncrRule === 'anyEC' || (k.vncrRule === 'dataAbortsOnly' && dabt))) return true;
+  if (hypContext && r.esr & ISS.VNCR && (k.vncrRule === 'anyEC' || (k.vncrRule === 'dataAbortsOnly' && dabt)))
+    return true;
   if (!isWalkFsc(r.esr & 0x3f)) return false;
   const s1ptw = (r.esr & ISS.S1PTW) !== 0;
   switch (k.walkRule) {

@@ -3,6 +3,11 @@ import { FaultyardError, type Vcpu } from '@faultyard/core';
 import { type SeaEvent, syndrome } from './event.ts';
 import type { SeaStep } from './policy.ts';
 
+/** The step that replays, and how often it did. */
+export interface Inject extends SeaStep {
+  readonly count: number;
+}
+
 /** How an abort is replayed. */
 export type Replay = 'events' | 'eventsWithIabt' | 'oneReg' | 'none';
 
@@ -48,7 +53,7 @@ export function injectRegisters(vcpu: Vcpu, e: SeaEvent): void {
   const fromEl0 = ((pstate >> 2n) & 3n) === 0n;
   const ec = (s.isFetch ? 0x20n : 0x24n) + (fromEl0 ? 0n : 1n);
   const sctlr = vcpu.get('sctlr_el1');
-  const ease = (vcpu.get('sctlr2_el1') >> 5n) & 1n;
+  const ease = ((vcpu.arch.read('sctlr2_el1') ?? 0n) >> 5n) & 1n;
   const spx = pstate & 1n;
   const offset = (fromEl0 ? 0x400n : spx ? 0x200n : 0n) + (ease ? 0x180n : 0n);
   vcpu.set('elr_el1', vcpu.pc);
@@ -66,17 +71,28 @@ export function injectRegisters(vcpu: Vcpu, e: SeaEvent): void {
  * Replays every event once. Accesses to a hole are answered by a data abort: inventing data would be silent
  * corruption. With `replay: 'oneReg'` only events that carry a syndrome go by registers.
  */
-export function inject(o: { readonly replay?: Replay; readonly at?: readonly SeaEvent['door'][] } = {}): SeaStep {
+export function inject(
+  o: { readonly replay?: Replay; readonly at?: readonly SeaEvent['door'][] } = {},
+): Inject {
   const replay = o.replay ?? 'events';
   const doors = o.at ?? ['exit', 'sigbus', 'hole'];
+  let count = 0;
   return {
     name: 'inject',
+    get count() {
+      return count;
+    },
     on: (e, p) => {
       if (replay === 'none' || !doors.includes(e.door)) return 'next';
+      count++;
       const vcpu = p.vm.vcpus[e.vcpu] as Vcpu;
       if (replay === 'oneReg' && e.esr !== undefined) injectRegisters(vcpu, e);
       else injectEvents(vcpu, e, replay === 'eventsWithIabt');
       return 'next';
+    },
+    save: () => count,
+    restore: (v) => {
+      count = v as number;
     },
   };
 }

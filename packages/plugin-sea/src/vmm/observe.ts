@@ -36,11 +36,17 @@ export interface Observe extends SeaStep {
 function fscName(esr: bigint | undefined): string {
   if (esr === undefined) return 'unknown';
   const s = syndrome(esr);
-  return s.walk ? `level ${s.level} (translation table walk)` : s.fsc === 0x10 ? 'synchronous external abort' : `fsc ${s.fsc.toString(16)}`;
+  return s.walk
+    ? `level ${s.level} (translation table walk)`
+    : s.fsc === 0x10
+      ? 'synchronous external abort'
+      : `fsc ${s.fsc.toString(16)}`;
 }
 
 /** Records every event. All are counted; `limit` only bounds how many are given to `print`. */
-export function observe(o: { readonly print?: (r: SeaRecord) => void; readonly limit?: number } = {}): Observe {
+export function observe(
+  o: { readonly print?: (r: SeaRecord) => void; readonly limit?: number } = {},
+): Observe {
   let records: SeaRecord[] = [];
   const first = new Map<bigint, number>();
   const rebuild = (): void => {

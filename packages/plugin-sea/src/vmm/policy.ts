@@ -35,7 +35,12 @@ export class SeaPolicy {
     this.vm = vm;
     this.steps = steps;
     const twice = steps.find((s, i) => steps.findIndex((t) => t.name === s.name) !== i);
-    if (twice) throw new FaultyardError('FY_POLICY', { policy: 'sea', why: `two steps are named ${twice.name}`, fix: 'keep one' });
+    if (twice)
+      throw new FaultyardError('FY_POLICY', {
+        policy: 'sea',
+        why: `two steps are named ${twice.name}`,
+        fix: 'keep one',
+      });
     vm.keep({
       name: 'sea.vmm',
       version: 1,
@@ -49,7 +54,8 @@ export class SeaPolicy {
         const s = v as { events: number; isolated: number[]; steps: Record<string, Plain> };
         this.#events = s.events;
         this.#isolated = new Set(s.isolated);
-        for (const step of steps) if (step.restore && step.name in s.steps) step.restore(s.steps[step.name] as Plain);
+        for (const step of steps)
+          if (step.restore && step.name in s.steps) step.restore(s.steps[step.name] as Plain);
       },
     });
   }

@@ -48,7 +48,14 @@ export interface Threshold extends SeaStep {
 export function threshold(o: ThresholdOptions = {}): Threshold {
   const most = o.pages ?? 1;
   const key = BigInt(o.keyBytes ?? 4096);
-  let s = { pages: [] as bigint[], unknown: 0, gvas: [] as bigint[], device: 0, total: 0, times: [] as number[] };
+  let s = {
+    pages: [] as bigint[],
+    unknown: 0,
+    gvas: [] as bigint[],
+    device: 0,
+    total: 0,
+    times: [] as number[],
+  };
   let order: RestartOrder | undefined;
   const count = (e: SeaEvent, p: SeaPolicy): string | undefined => {
     s.total++;
@@ -62,7 +69,8 @@ export function threshold(o: ThresholdOptions = {}): Threshold {
       }
     } else {
       const slot = p.vm.memory.slotAt(e.gpa);
-      if (!slot && p.isolated(e.gpa) && e.door === 'exit' && (o.afterIsolation ?? true)) return 'an isolated page was hit again';
+      if (!slot && p.isolated(e.gpa) && e.door === 'exit' && (o.afterIsolation ?? true))
+        return 'an isolated page was hit again';
       if (slot && !p.vm.memory.isRam(e.gpa)) s.device++;
       else if (!s.pages.includes(e.gpa - (e.gpa % key))) s.pages.push(e.gpa - (e.gpa % key));
     }
@@ -129,4 +137,23 @@ export function ignore(): SeaStep {
 /** Stops the VM at once. */
 export function kill(): SeaStep {
   return { name: 'kill', on: (e) => stop(`kill: external abort (event ${e.id})`) };
+}
+
+/** Exception classes that a guest's abort can have: instruction and data abort from a lower level, and the VNCR page. */
+const KNOWN: readonly number[] = [0x20, 0x24, 0x25];
+
+/**
+ * Kills the VM where nothing else is right: EC 0x25 (a nesting page of the host, gva and gpa are stale) and exception
+ * classes that no abort of a guest has.
+ */
+export function guard(): SeaStep {
+  return {
+    name: 'guard',
+    on: (e) => {
+      if (e.esr === undefined) return 'next';
+      const { ec, nestSuspect } = syndrome(e.esr);
+      if (nestSuspect) return stop(`kill: abort on a nesting page (event ${e.id})`);
+      return KNOWN.includes(ec) ? 'next' : stop(`kill: exception class 0x${ec.toString(16)} (event ${e.id})`);
+    },
+  };
 }

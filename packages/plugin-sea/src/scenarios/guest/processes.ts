@@ -91,8 +91,7 @@ ${
 ${kind(NOTE.disr)}`
     : ''
 }
-  mov   x2, #0
-${kind(NOTE.past)}
+${s.masked ? '' : `  mov   x2, #0\n${kind(NOTE.past)}`}
   b     finish
 `;
 }
@@ -102,7 +101,7 @@ export function processes(s: GuestSetup): string {
   const atEl0 = s.el === 0 && !s.syscall;
   return `
 touching:
-${s.stale ? '  ldr   x1, [x0]' : ''}
+${s.pretouch ? '  ldr   x1, [x0]' : ''}
   svc   #1
 ${
   atEl0

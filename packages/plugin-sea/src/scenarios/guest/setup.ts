@@ -27,6 +27,8 @@ export interface GuestSetup {
   readonly cpus: 1 | 2;
   /** The second CPU takes D's descriptor away behind the first one's back. */
   readonly stale?: boolean;
+  /** The process touches the victim once while it is good. */
+  readonly pretouch?: boolean;
   /** Extra SCTLR_EL1 bits: UCI 26, DZE 14. */
   readonly sctlr?: number;
   /** gpa of page D, when it is not the usual one. */
