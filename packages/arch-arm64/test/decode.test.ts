@@ -1,12 +1,12 @@
 /** The decode tree: which words it calls allocated, against GNU binutils; and what it demands of rows. */
 import { expect, it } from 'vitest';
-import { TableError } from '../src/isa/bits.ts';
+import { extract, TableError } from '../src/isa/bits.ts';
 import type { Form } from '../src/isa/form.ts';
 import { FEATURES, FORMS, standardTable } from '../src/isa/forms.ts';
-import { buildTable } from '../src/isa/table.ts';
+import { buildTable, variantOf } from '../src/isa/table.ts';
 import { ALLOCATION, explained } from './support/differences.ts';
 import { random } from './support/instances.ts';
-import { readSweep, SWEEP } from './support/recording.ts';
+import { readInstances, readSweep, SWEEP } from './support/recording.ts';
 import { sweepWords } from './support/sweep.ts';
 
 const table = standardTable();
@@ -56,6 +56,21 @@ it('random words -> decode tree: the same row as trying every row one by one', (
     expect(all.length).toBeLessThanOrEqual(1);
     expect(table.find(word)?.form.name).toBe(all[0]?.form.name);
   }
+});
+
+it("every recorded instance -> the decoder's shared fields: the record that the row's own fields give", () => {
+  let common = 0;
+  for (const { word } of readInstances()) {
+    const row = table.find(word);
+    if (!row) throw new Error(`${word.toString(16)} is unallocated`);
+    if (row.common) common++;
+    const own = extract(row.pattern, word);
+    const fast = row.form.record(table.found(row));
+    if (JSON.stringify(fast) !== JSON.stringify(row.form.record(own)))
+      expect(fast).toEqual(row.form.record(own));
+    if (variantOf(row, table.found(row)) !== variantOf(row, own)) expect(row.form.name).toBe('');
+  }
+  expect(common).toBeGreaterThan(10_000);
 });
 
 it('a row without its feature -> decode tree: unallocated', () => {

@@ -8,6 +8,8 @@ export interface Field {
   readonly pos: number;
   /** Width in bits, 1..31. */
   readonly width: number;
+  /** Largest value. */
+  readonly mask: number;
 }
 
 /** A parsed pattern: the word matches where `(word & mask) === value` (both as int32). */
@@ -56,7 +58,7 @@ export function parsePattern(text: string, row: string): Pattern {
     if (fields.some((f) => f.name === name))
       throw new TableError(`row "${row}": field ${name} appears twice`);
     at -= width;
-    fields.push({ name, pos: at, width });
+    fields.push({ name, pos: at, width, mask: 2 ** width - 1 });
   }
   if (at !== 0) throw new TableError(`row "${row}": the pattern "${text}" has ${32 - at} bits, not 32`);
   return { mask: mask | 0, value: value | 0, shouldBeOne: shouldBeOne | 0, fields };
@@ -64,17 +66,17 @@ export function parsePattern(text: string, row: string): Pattern {
 
 /** Value of a field in a word. */
 export function fieldOf(word: number, f: Field): number {
-  return (word >>> f.pos) & fieldMask(f);
+  return (word >>> f.pos) & f.mask;
 }
 
 /** Largest value of a field. */
 export function fieldMask(f: Field): number {
-  return 2 ** f.width - 1;
+  return f.mask;
 }
 
 /** Writes the fields of `word` into `into` (one property per field) and returns it. */
 export function extract(p: Pattern, word: number, into: Record<string, number> = {}): Record<string, number> {
-  for (const f of p.fields) into[f.name] = (word >>> f.pos) & (2 ** f.width - 1);
+  for (const f of p.fields) into[f.name] = (word >>> f.pos) & f.mask;
   return into;
 }
 

@@ -17,7 +17,12 @@ const three = (b: Bits): Rec => ({
   rm: source(field(b, 'Rm')),
 });
 
-const shifted = (b: Bits): Rec => ({ ...three(b), x: field(b, 'imm6') });
+const shifted = (b: Bits): Rec => ({
+  rd: target(field(b, 'Rd')),
+  rn: source(field(b, 'Rn')),
+  rm: source(field(b, 'Rm')),
+  x: field(b, 'imm6'),
+});
 
 /** Rm shifted as the variant and field `x` say; only the low half counts if `sf` is 0. */
 function shiftedRm(b: Builder, f: Fields, v: Bits): I64 {

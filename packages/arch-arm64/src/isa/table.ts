@@ -2,6 +2,7 @@
  * The instruction table: all rows compiled into a decode tree, with a proof at load that no word belongs to two rows.
  */
 import { extract, type Field, fieldMask, fieldOf, type Pattern, parsePattern, TableError } from './bits.ts';
+import { CommonFields, isCommon } from './common-fields.ts';
 import type { Bits, Derived, Feature, Form } from './form.ts';
 
 /** A row with its pattern and its handlers. */
@@ -16,7 +17,9 @@ export interface Row {
   readonly variants: readonly Variant[];
   /** Index into {@link variants} by packed spec values (first field highest), then derived ones; -1 where none. */
   readonly variantOf: Int16Array;
-  /** Scratch object of the decoder, reused for each word. */
+  /** Whether its fields are read from the table's one object of common fields. */
+  readonly common: boolean;
+  /** Else: scratch object of the decoder, reused for each word. */
   readonly scratch: Record<string, number>;
 }
 
@@ -38,14 +41,25 @@ export interface Table {
   readonly variants: readonly Variant[];
   /** The row a word belongs to, or `undefined` if the word is unallocated. */
   find(word: number): Row | undefined;
+  /**
+   * The fields of the word that {@link find} has just placed in `row`, in an object that the next search overwrites;
+   * it may have further properties.
+   */
+  found(row: Row): Bits;
 }
 
-/** The handler of `word`, which belongs to `row` and has the fields `b`. */
-export function variantOf(row: Row, word: number, b: Bits): Variant | undefined {
+/** The handler of a word that belongs to `row` and has the fields `b`. */
+export function variantOf(row: Row, b: Bits): Variant | undefined {
   let packed = 0;
-  for (const f of row.spec) packed = (packed << f.width) | fieldOf(word, f);
-  for (const [, rule] of row.derived) packed = packed * rule.values.length + rule.values.indexOf(rule.of(b));
-  return row.variants[row.variantOf[packed] ?? -1];
+  for (let i = 0; i < row.spec.length; i++) {
+    const f = row.spec[i] as Field;
+    packed = (packed << f.width) | (b[f.name] as number);
+  }
+  for (let i = 0; i < row.derived.length; i++) {
+    const rule = (row.derived[i] as Row['derived'][number])[1];
+    packed = packed * rule.values.length + rule.values.indexOf(rule.of(b));
+  }
+  return row.variants[row.variantOf[packed] as number];
 }
 
 /**
@@ -64,7 +78,28 @@ export function buildTable(forms: readonly Form[], features: ReadonlySet<Feature
   }
   checkOverlaps(rows);
   const root = grow(rows, 0);
-  return { rows, variants, find: (word) => descend(root, word | 0) };
+  const common = new CommonFields();
+  const shared = common as unknown as Record<string, number>;
+  return {
+    rows,
+    variants,
+    find(word) {
+      const w = word | 0;
+      common.load(w);
+      let node = root;
+      while (node !== undefined && 'next' in node)
+        node = node.next[(w >>> node.pos) & ((1 << node.width) - 1)];
+      if (node === undefined) return undefined;
+      for (let i = 0; i < node.rows.length; i++) {
+        const row = node.rows[i] as Row;
+        if ((w & row.pattern.mask) !== row.pattern.value) continue;
+        const b = row.common ? shared : extract(row.pattern, w, row.scratch);
+        if (row.form.when === undefined || row.form.when(b)) return row;
+      }
+      return undefined;
+    },
+    found: (row) => (row.common ? shared : row.scratch),
+  };
 }
 
 /** Most handlers one row may have. */
@@ -91,6 +126,7 @@ function compileRow(form: Form, all: Variant[]): Row {
     derived,
     variants,
     variantOf: new Int16Array(combinations).fill(-1),
+    common: isCommon(form, pattern),
     scratch: extract(pattern, 0),
   };
   const slug = form.name
@@ -208,19 +244,6 @@ function checkOverlaps(rows: readonly Row[]): void {
 type Node =
   | { readonly pos: number; readonly width: number; readonly next: readonly (Node | undefined)[] }
   | { readonly rows: readonly Row[] };
-
-function descend(root: Node | undefined, word: number): Row | undefined {
-  let node = root;
-  while (node !== undefined && 'next' in node)
-    node = node.next[(word >>> node.pos) & ((1 << node.width) - 1)];
-  if (node === undefined) return undefined;
-  for (const row of node.rows) {
-    if ((word & row.pattern.mask) !== row.pattern.value) continue;
-    if (row.form.when && !row.form.when(extract(row.pattern, word, row.scratch))) continue;
-    return row;
-  }
-  return undefined;
-}
 
 /** Grows the tree over `rows`, whose words agree in the bits of `used`. */
 function grow(rows: readonly Row[], used: number): Node | undefined {

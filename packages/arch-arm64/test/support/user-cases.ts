@@ -136,7 +136,7 @@ function firstAddress(table: Table, c: UserCase): bigint | undefined {
   const row = table.find(word);
   if (!row) return undefined;
   const b = extract(row.pattern, word);
-  const variant = variantOf(row, word, b);
+  const variant = variantOf(row, b);
   if (!variant) return undefined;
   const s = startState(c);
   const probe = (address: bigint): never => {
