@@ -157,6 +157,5 @@ function tlb(v: Arm64Vcpu): Cell {
 
 /** All cells of a vCPU. */
 export function vcpuCells(v: Arm64Vcpu): readonly Cell[] {
-  return [registers(v), exclusive(v), control(v), tlb(v)];
+  return [registers(v), exclusive(v), control(v), tlb(v), v.presented.cell(v.id)];
 }
-

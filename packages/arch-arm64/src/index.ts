@@ -1,14 +1,16 @@
 /** An AArch64 vCPU for Faultyard: registers, instructions, stage 1 walks, exceptions, timers and PSCI. */
+
+export type { VcpuEvents } from './events.ts';
+export { EC, esr } from './exceptions.ts';
 export { AccessClass } from './isa/access-class.ts';
 export { type Assembled, type AssemblyText, asm, assemble } from './isa/assemble.ts';
 export { disassemble } from './isa/disassemble.ts';
 export type { AsmLine, Bits, Form, Rec } from './isa/form.ts';
 export { type A64Isa, a64 } from './isa/isa.ts';
-export type { VcpuEvents } from './events.ts';
-export { EC, esr } from './exceptions.ts';
 export type { Arm64Options, Model, ModelName } from './model.ts';
 export { type Arm64Api, type Arm64PluginOptions, arm64 } from './plugin.ts';
 export * from './points.ts';
+export type { PresentedAbort } from './presented.ts';
 export type { FieldDef, SysregContext, SysregDef } from './sysregs/def.ts';
 export { SYSTEM_REGISTERS } from './system-registers.ts';
 export { Arm64Vcpu } from './vcpu.ts';

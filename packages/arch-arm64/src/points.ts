@@ -93,11 +93,12 @@ export const OLDEST_RULES: KvmRules = {
 };
 
 /** Rules of this VM: later contributions override earlier ones; what nobody says is {@link OLDEST_RULES}. */
-export const kvmRules: Point<void, Partial<KvmRules>> & { combine(f: readonly (() => Partial<KvmRules>)[]): () => KvmRules } =
-  {
-    id: 'arm64.kvm-rules',
-    combine: (fns) => () => Object.assign({}, OLDEST_RULES, ...fns.map((f) => f())) as KvmRules,
-  };
+export const kvmRules: Point<void, Partial<KvmRules>> & {
+  combine(f: readonly (() => Partial<KvmRules>)[]): () => KvmRules;
+} = {
+  id: 'arm64.kvm-rules',
+  combine: (fns) => () => Object.assign({}, OLDEST_RULES, ...fns.map((f) => f())) as KvmRules,
+};
 
 /** What a fault plugin may do with a vCPU (`Arm64Vcpu` implements it): the raw primitives, no policy. */
 export interface FaultPort {
@@ -112,6 +113,8 @@ export interface FaultPort {
    * `esr` is the EL2 form (EC 0x20/0x24); the EC is re-based to the interrupted level.
    */
   takeExternalAbort(esr: number, far: bigint): void;
+  /** Time passes without an instruction: that of `n` instructions. */
+  owe(n: number): void;
   /** Sets or clears a guard bit (16..31 belong to plugins). State (a cell). */
   setGuard(bit: number, on: boolean): void;
   /** AT S1E1R on an address, walking the tables afresh: the IPA, or nothing when it fails. Changes nothing. */
@@ -194,7 +197,8 @@ export interface InterceptQuestion {
  * What becomes of a guarded instruction: an exit (pc stays at the instruction), `undefined-instruction` (the guest
  * takes EC 0), or `skip` (it is retired without effect). The first contribution that answers decides; nobody: UNDEFINED.
  */
-export const intercept: Point<InterceptQuestion, Exit | 'undefined-instruction' | 'skip' | undefined> = firstOf<
-  InterceptQuestion,
-  Exit | 'undefined-instruction' | 'skip' | undefined
->('arm64.intercept', () => 'undefined-instruction');
+export const intercept: Point<InterceptQuestion, Exit | 'undefined-instruction' | 'skip' | undefined> =
+  firstOf<InterceptQuestion, Exit | 'undefined-instruction' | 'skip' | undefined>(
+    'arm64.intercept',
+    () => 'undefined-instruction',
+  );

@@ -10,14 +10,13 @@ import {
   type Vm,
   type Walk,
 } from '@faultyard/core';
-import { type Cpu, Leave } from '@faultyard/engine';
-import { Access } from '@faultyard/engine';
+import { Access, type Cpu, Leave } from '@faultyard/engine';
 import { guestAbort, writes } from './aborts.ts';
 import { Arm64Port, Cause } from './access-port.ts';
 import { vcpuCells } from './cells.ts';
 import { PendingEvents } from './events.ts';
 import { EC, type ExceptionContext, enterException, takeAbort, takeSync, VECTOR } from './exceptions.ts';
-import { injectSea, ISS, takeExternalAbort } from './inject.ts';
+import { ISS, injectSea, takeExternalAbort } from './inject.ts';
 import { AccessClass } from './isa/access-class.ts';
 import { CONTEXT_EL0, CONTEXT_EL1 } from './isa/contexts.ts';
 import { GUARD_EL0, GUARD_FP, GUARD_SP, GUARD_SP_EL0, GUARD_ZVA } from './isa/guards.ts';
@@ -30,7 +29,8 @@ import { WalkEnd, type WalkResult, walkResult } from './mmu/walk.ts';
 import type { Model } from './model.ts';
 import { Next, type NextStep } from './next.ts';
 import { observe } from './observer.ts';
-import { type FaultInfo, type FaultPort, intercept, type KvmRules } from './points.ts';
+import { externalAbort, type FaultInfo, type FaultPort, intercept, type KvmRules } from './points.ts';
+import { Presented } from './presented.ts';
 import { type PsciPort, smccc } from './psci.ts';
 import { RegisterNames } from './registers.ts';
 import { IDS, SErrors } from './serror.ts';
@@ -96,6 +96,8 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   fiqLine = false;
   /** Events set but not built yet, where KVM waits for the next KVM_RUN. */
   readonly pendingEvents: PendingEvents = new PendingEvents(this);
+  /** An abort that a lab makes the next instruction meet. */
+  readonly presented: Presented = new Presented();
   /** ESR_EL2 of the last trapped call. */
   trappedEsr = 0;
   /** Syndrome of the pending device load: register slot | sign << 8 | 64-bit << 9; -1 for a store. */
@@ -184,7 +186,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     s.nzcv = 0;
     this.sysregs.reset(this);
     for (const slot of [SR.SP_EL0, SR.SP_EL1]) s.setSp(slot, 0, 0);
-    s.put(SR.MPIDR_EL1, (0x8000_0000 | (this.id & 0xf) | ((this.id >> 4) << 8)) | 0, 0);
+    s.put(SR.MPIDR_EL1, 0x8000_0000 | (this.id & 0xf) | ((this.id >> 4) << 8) | 0, 0);
     s.setPc(0, 0);
     this.clearExclusive();
     this.serrors.pending = false;
@@ -233,6 +235,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     this.retired = this.debt;
     this.debt = 0;
     if (this.power === 'off' || this.waiting) return Stop.Wait;
+    if (this.presented.waits) return Stop.Handle;
     const cpu = this.cpu;
     this.#lookAhead();
     while (this.retired < slice) {
@@ -328,6 +331,8 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   }
 
   *handle(): Task<Exit | undefined> {
+    const made = this.presented.take();
+    if (made) return yield* this.vm.ask(externalAbort)({ vcpu: this, ...made });
     if (this.#request === 'smccc') {
       this.#request = 'abort';
       this.debt++;
