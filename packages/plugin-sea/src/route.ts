@@ -34,7 +34,11 @@ export function* routeSea(q: ExternalAbortQuestion, ctx: RouteCtx): Task<Exit | 
   const captured = q.report
     ? { ipa: vcpu.fault.hpfar === 0n ? undefined : ipaOf(vcpu.fault.hpfar) }
     : capture(q, syndrome, k);
-  if (captured === 'retry') return undefined;
+  if (captured === 'retry') {
+    // the guest tries again, and meets the same: only its clock moves on
+    vcpu.owe(1);
+    return undefined;
+  }
   const ipa = captured.ipa;
   vcpu.fault = {
     esr: syndrome.esr,
@@ -43,7 +47,10 @@ export function* routeSea(q: ExternalAbortQuestion, ctx: RouteCtx): Task<Exit | 
   };
   yield at('sea.claim');
   const claim = yield* ctx.claims.offer(vcpu, abort, syndrome.esr);
-  if (claim === 'claimed') return undefined;
+  if (claim === 'claimed') {
+    vcpu.owe(1);
+    return undefined;
+  }
   if (claim === 'panic')
     return { kind: 'shutdown', vcpu: vcpu.core.id, ret: 0, why: 'host panic: fatal error record' };
   const offered = ctx.capability() && !(k.guestRasGate === 'required' && !vcpu.hasRas);
