@@ -24,7 +24,14 @@ export function observe(v: Arm64Vcpu, gva: bigint, access: 'read' | 'write' | 'e
   const mmu = (s.lo(SR.SCTLR_EL1) & 1) !== 0;
   const spy: TableReader = {
     readTable(gpa, out) {
-      const how = v.port.readTable(gpa, out);
+      let how = v.port.readTable(gpa, out);
+      if (how === TableRead.Stage2 && v.vm.memory.isRam(gpa)) {
+        // only not mapped yet: the hardware would fault it in
+        const d = v.vm.peek(gpa);
+        out.lo = low(d);
+        out.hi = high(d);
+        how = TableRead.Ok;
+      }
       const readable = how === TableRead.Ok;
       steps.push({
         level: r.level,

@@ -116,7 +116,9 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   #pan = -1;
   context: number = CONTEXT_EL1;
   #fault: FaultInfo = { esr: 0, far: 0n, hpfar: 0n };
+  /** {@link fault} is that of the last device access: kept as numbers until somebody asks. */
   #faultIsDevice = false;
+  readonly #deviceFault = { lo: 0, hi: 0, gpa: 0, write: false };
   readonly #loads = new Map<number, number>();
 
   constructor(p: VcpuParts) {
@@ -384,7 +386,15 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
 
   /** Keeps the syndrome of the device access that is about to leave (KVM: vcpu->arch.fault of the exit). */
   rememberCompletion(): void {
-    this.#faultIsDevice = this.port.fault.cause === Cause.Device;
+    const f = this.port.fault;
+    this.#faultIsDevice = f.cause === Cause.Device;
+    if (this.#faultIsDevice) {
+      const d = this.#deviceFault;
+      d.lo = f.lo;
+      d.hi = f.hi;
+      d.gpa = f.gpa;
+      d.write = f.kind !== Access.Read;
+    }
     this.completion = this.core.device.write ? -1 : this.#load(this.instructionWord());
   }
   #load(word: number): number {
@@ -521,10 +531,9 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   get fault(): FaultInfo {
     if (this.#faultIsDevice) {
       this.#faultIsDevice = false;
-      const f = this.port.fault;
-      const write = f.kind !== Access.Read;
+      const f = this.#deviceFault;
       this.#fault = {
-        esr: (0x9200_0006 | (write ? ISS.WnR : 0)) >>> 0,
+        esr: (0x9200_0006 | (f.write ? ISS.WnR : 0)) >>> 0,
         far: join(f.lo, f.hi),
         hpfar: BigInt(Math.floor(f.gpa / 4096)) << 4n,
       };

@@ -123,7 +123,7 @@ export function memory(make: () => Subject): Case[] {
     }),
     inLab(make, 'code stored over by another vcpu -> the new code runs', (lab) => {
       const end = lab.subject.assemble([{ do: 'end' }]).bytes;
-      const { vm } = lab.make([[{ do: 'spin' }], [{ do: 'end' }]]);
+      const { vm } = lab.make([[{ do: 'spin' }], [{ do: 'spin' }]]);
       const v = first(vm);
       v.run(5000);
       // The writer's code is assembled for where the first one spins.
@@ -134,11 +134,12 @@ export function memory(make: () => Subject): Case[] {
         gpa: at + 2 * i,
         value: (end[2 * i] ?? 0) | ((end[2 * i + 1] ?? 0) << 8),
       }));
-      const writer = lab.subject.assemble([...words.reverse(), { do: 'end' }]);
+      const done = { do: 'store', size: 4, gpa: lab.subject.hole, value: 1 } as const;
+      const writer = lab.subject.assemble([...words.reverse(), done]);
       const entry = lab.subject.ram + 0x8000;
       vm.write(entry, writer.bytes);
       lab.subject.start(vm.vcpus[1] as Vcpu, entry);
-      same((vm.vcpus[1] as Vcpu).run().kind, lab.subject.end, 'the writer');
+      same((vm.vcpus[1] as Vcpu).run().kind, 'mmio', 'the writer');
       same(v.run(5000).kind, lab.subject.end, 'the other vcpu');
     }),
     ...(make().poison

@@ -6,7 +6,7 @@ import type { Case, Step, Subject } from './subject.ts';
 
 /** Two programs that race for one word and say when they are done; then they spin. */
 const racing = (lab: Lab): readonly (readonly Step[])[] =>
-  [400, 300].map((times, i) => [
+  [90, 70].map((times, i) => [
     { do: 'count', gpa: lab.data, times },
     { do: 'load', size: 4, gpa: lab.data },
     { do: 'store', size: 4, gpa: lab.subject.hole + 8 * i, value: times },
@@ -28,7 +28,7 @@ const ways = (seed: number): readonly Way[] => [
   { kind: 'slices', seed, most: 1 },
   { kind: 'slices', seed, most: 40 },
   { kind: 'moves' },
-  { kind: 'cuts', seed, most: 23 },
+  { kind: 'cuts', seed, most: 23, cuts: 12 },
 ];
 
 /** Cases about state. */
