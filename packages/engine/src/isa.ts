@@ -26,6 +26,8 @@ export interface Handler {
   readonly name: string;
   /** Whether a straight run of records ends here (control may go elsewhere unconditionally, or a slow op). */
   readonly ends: boolean;
+  /** Rarely run: an engine may keep it out of its fast code, whose size is what optimising it costs. */
+  readonly cold?: boolean;
   /** Writes the semantics. */
   sem(b: Builder, f: Fields): void;
 }

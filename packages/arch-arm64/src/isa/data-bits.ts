@@ -105,6 +105,7 @@ const checksums = (['CRC32', 'CRC32C'] as const).flatMap((name) =>
       bits: `${letter === 'X' ? 1 : 0} 0 0 11010110 Rm:5 010 ${name === 'CRC32C' ? 1 : 0} ${size.toString(2).padStart(2, '0')} Rn:5 Rd:5`,
       ref: `C6.2 ${name}B, ${name}H, ${name}W, ${name}X`,
       feature: 'crc32',
+      cold: true,
       asm: [
         {
           text: `${name.toLowerCase()}${letter.toLowerCase()} <Wd>, <Wn>, <${letter === 'X' ? 'X' : 'W'}m>`,

@@ -69,6 +69,8 @@ export interface Form {
   readonly record: (b: Bits) => Rec;
   /** Whether a straight run ends here (unconditional transfer, slow operation that may redirect). */
   readonly ends?: boolean;
+  /** Rarely run (`Handler.cold`): the engine may keep it out of its fast code. */
+  readonly cold?: boolean;
   /** The meaning. `v` holds the `spec` fields. */
   readonly sem: (b: Builder, f: Fields, v: Bits) => void;
 }

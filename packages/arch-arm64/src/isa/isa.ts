@@ -53,6 +53,7 @@ export function a64(options: A64Options = {}): A64Isa {
   const handlers: Handler[] = table.variants.map((variant) => ({
     name: variant.name,
     ends: variant.row.form.ends ?? false,
+    cold: variant.row.form.cold ?? false,
     sem: (b, f) => variant.row.form.sem(b, f, variant.values),
   }));
   const undefinedHandler = handlers.push(undefinedInstruction) - 1;
