@@ -48,6 +48,7 @@ export function addStrictHandlers(
       handlers.push({
         name: `${v.name}.strict`,
         ends: v.row.form.ends ?? false,
+        cold: true,
         sem: (b, f) => v.row.form.sem(aligned(b, align), f, v.values),
       }) - 1
     );
