@@ -61,14 +61,6 @@ function isMultiple(b: Bits): boolean {
   return shape !== undefined && (shape.interleave === 1 || b.size !== 3 || b.Q === 1);
 }
 
-/** Handler constant `lanes`: log2 of the bytes that move together; whole doublewords where nothing interleaves. */
-const lanes = {
-  lanes: {
-    values: [0, 1, 2, 3],
-    of: (b: Bits): number => (MULTIPLE[field(b, 'opcode')]?.interleave === 1 ? 3 : field(b, 'size')),
-  },
-};
-
 const multipleBytes = (b: Bits): number =>
   (MULTIPLE[field(b, 'opcode')]?.registers ?? 1) * (b.Q === 1 ? 16 : 8);
 
@@ -95,7 +87,8 @@ const listOperands = {
 /** Transfers whole registers: element e of register r is at position (e * interleave + r mod interleave). */
 function multiple(b: Builder, f: Fields, v: Bits, address: I64): void {
   const { registers, interleave } = MULTIPLE[field(v, 'opcode')] ?? { registers: 1, interleave: 1 };
-  const size = ([1, 2, 4, 8] as const)[field(v, 'lanes')] ?? 8;
+  // Where nothing interleaves whole doublewords move.
+  const size = ([1, 2, 4, 8] as const)[interleave === 1 ? 3 : field(v, 'size')] ?? 8;
   const length = v.Q === 1 ? 16 : 8;
   const perRegister = length / size;
   const place = (i: number): { slot: string; at: number } => {
@@ -122,9 +115,8 @@ function multiple(b: Builder, f: Fields, v: Bits, address: I64): void {
 const multipleRow = {
   feature: 'fpsimd',
   when: isMultiple,
-  spec: ['Q', 'L', 'opcode'],
+  spec: ['Q', 'L', 'opcode', 'size'],
   split: ['Q', 'L', 'opcode', 'size'],
-  derive: lanes,
   record: (b: Bits): Rec => record(b, multipleBytes(b)),
   access: (b: Bits) => ({ align: 1 << field(b, 'size') }),
 } satisfies Partial<MemoryForm>;
@@ -294,7 +286,7 @@ const singleRow = {
   split: ['L', 'R', 'opcode', 'size'],
   derive: singleConstants,
   record: singleRecord,
-  access: (b: Bits) => ({ align: 1 << laneLog2(b) }),
+  access: (b: Bits) => ({ align: 1 << (b.log2 ?? laneLog2(b)) }),
 } satisfies Partial<MemoryForm>;
 
 const SINGLES: readonly MemoryForm[] = [

@@ -85,7 +85,10 @@ function prepare(table: Table, name: string, form: Form, word: number, seed: num
   if (b.Rn !== undefined) {
     const zeroed: UserCase = { form: name, words: [word], seed, given: new Map(given).set(b.Rn, 0n) };
     const offset = firstAddress(table, zeroed);
-    if (offset !== undefined) given.set(b.Rn, BigInt.asUintN(64, place(form, next) - offset));
+    // Where the base is the index, too, it is added to itself, shifted.
+    const share =
+      b.Rm === b.Rn && b.option !== undefined ? 1n + (1n << BigInt(b.S === 1 ? (b.size ?? 0) : 0)) : 1n;
+    if (offset !== undefined) given.set(b.Rn, BigInt.asUintN(64, (place(form, next) - offset) / share));
   } else if (form.name === 'DC ZVA' && b.Rt !== 31) {
     given.set(b.Rt ?? 0, place(form, next));
   }

@@ -151,9 +151,10 @@ export class UserMachine implements AccessPort {
 
   resolve(a: AccessInfo, out: Resolution): number {
     const at = BigInt.asUintN(32, BigInt(a.lo)) | (BigInt.asUintN(32, BigInt(a.hi)) << 32n);
+    const write = a.kind === Access.Write || a.kind === Access.ReadWrite;
     if (at >= WINDOW && at < WINDOW + BigInt(WINDOW_SIZE) && a.kind !== Access.Exec) {
       out.frame = this.#window;
-    } else if (at >= CODE_BASE && at < CODE_BASE + BigInt(CODE_SIZE)) {
+    } else if (at >= CODE_BASE && at < CODE_BASE + BigInt(CODE_SIZE) && !write) {
       out.frame = this.#codeFrame(Number(at));
     } else {
       this.#fault = 'segv';

@@ -91,21 +91,29 @@ static void emit(int signal, siginfo_t *info, ucontext_t *uc) {
   }
 }
 
+/* The region is read-only for the cases; only the slot is ever written, here. */
+static void slot_writable(int on) {
+  if (mprotect((void *)(CODE_SLOT & ~0xffful), 0x1000, PROT_READ | (on ? PROT_WRITE : PROT_EXEC)) != 0) fail("mprotect");
+}
+
 static void handler(int signal, siginfo_t *info, void *context) {
   ucontext_t *uc = context;
   if (!first) {
     emit(signal, info, uc);
+    slot_writable(1);
     for (uint32_t i = 0; i < MAX_WORDS; i++) {
       uint64_t at = CODE_SLOT + 4 * i;
       *(uint32_t *)at = filler(at);
     }
   }
   first = 0;
+  slot_writable(1);
   if (!read_all(&request, sizeof request)) {
     fflush(stdout);
     _exit(0);
   }
   for (uint32_t i = 0; i < request.count; i++) ((uint32_t *)CODE_SLOT)[i] = request.words[i];
+  slot_writable(0);
   __builtin___clear_cache((char *)CODE_SLOT, (char *)CODE_SLOT + 4 * MAX_WORDS);
   memcpy(uc->uc_mcontext.regs, request.state.x, sizeof request.state.x);
   uc->uc_mcontext.sp = request.state.sp;
@@ -119,6 +127,7 @@ int main(void) {
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   if (code != (uint8_t *)CODE_BASE) fail("mmap code");
   for (uint64_t at = CODE_BASE; at < CODE_BASE + CODE_SIZE; at += 4) *(uint32_t *)at = filler(at);
+  if (mprotect(code, CODE_SIZE, PROT_READ | PROT_EXEC) != 0) fail("mprotect code");
   uint8_t *w = mmap((void *)(WINDOW - 0x1000), WINDOW_SIZE + 0x2000, PROT_NONE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   if (w != (uint8_t *)(WINDOW - 0x1000)) fail("mmap window");
