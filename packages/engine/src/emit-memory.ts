@@ -159,14 +159,20 @@ export function emitLoad(e: MemoryEmitter, s: Extract<Statement, { kind: 'load' 
   const w = e.w;
   const m = e.memory;
   probe(e, s.site, s.addr, Tlb.read, m.addr);
-  w.if();
-  slowArguments(e, s.site, m.addr);
-  w.call(Fn.load);
-  orFault(e, m.ptr);
-  w.else();
-  pointer(e, Tlb.read, m.addr);
-  w.set(m.ptr);
-  w.end();
+  if (e.exits.complete !== undefined) {
+    w.brIf(e.exits.complete);
+    pointer(e, Tlb.read, m.addr);
+    w.set(m.ptr);
+  } else {
+    w.if();
+    slowArguments(e, s.site, m.addr);
+    w.call(Fn.load);
+    orFault(e, m.ptr);
+    w.else();
+    pointer(e, Tlb.read, m.addr);
+    w.set(m.ptr);
+    w.end();
+  }
   s.ids.forEach((id, i) => {
     w.get(m.ptr);
     w.mem(loadOp(s.site), i * s.site.size);
@@ -193,12 +199,37 @@ function halves(e: MemoryEmitter, v: Node): void {
 /** A store of one or more elements. */
 export function emitStore(e: MemoryEmitter, s: Extract<Statement, { kind: 'store' }>): void {
   const w = e.w;
-  const m = e.memory;
-  const [only, ...more] = s.values;
-  probe(e, s.site, s.addr, Tlb.write, m.addr);
+  probe(e, s.site, s.addr, Tlb.write, e.memory.addr);
+  if (e.exits.complete !== undefined) {
+    w.brIf(e.exits.complete);
+    fastStore(e, s);
+    return;
+  }
   w.if();
+  slowStore(e, s);
+  w.else();
+  fastStore(e, s);
+  w.end();
+}
+
+function fastStore(e: MemoryEmitter, s: Extract<Statement, { kind: 'store' }>): void {
+  const w = e.w;
+  const { addr, ptr } = e.memory;
+  pointer(e, Tlb.write, addr);
+  w.set(ptr);
+  s.values.forEach((v, i) => {
+    w.get(ptr);
+    e.expr(v);
+    w.mem(storeOp(s.site.size, v.ty), i * s.site.size);
+  });
+}
+
+function slowStore(e: MemoryEmitter, s: Extract<Statement, { kind: 'store' }>): void {
+  const w = e.w;
+  const { addr } = e.memory;
+  const [only, ...more] = s.values;
   if (only && more.length === 0) {
-    slowArguments(e, s.site, m.addr);
+    slowArguments(e, s.site, addr);
     halves(e, only);
     w.call(Fn.store);
   } else {
@@ -207,22 +238,10 @@ export function emitStore(e: MemoryEmitter, s: Extract<Statement, { kind: 'store
       e.expr(v);
       w.mem(storeOp(s.site.size, v.ty), At.data + i * s.site.size);
     });
-    slowArguments(e, s.site, m.addr);
+    slowArguments(e, s.site, addr);
     w.call(Fn.storeMany);
   }
   w.brIf(e.exits.fault);
-  w.else();
-  if (more.length > 0) {
-    pointer(e, Tlb.write, m.addr);
-    w.set(m.ptr);
-  }
-  s.values.forEach((v, i) => {
-    if (more.length > 0) w.get(m.ptr);
-    else pointer(e, Tlb.write, m.addr);
-    e.expr(v);
-    w.mem(storeOp(s.site.size, v.ty), i * s.site.size);
-  });
-  w.end();
 }
 
 /** First half of a read-modify-write: the old value, with the place to store kept. */
@@ -230,15 +249,21 @@ export function emitRmwLoad(e: MemoryEmitter, s: Extract<Statement, { kind: 'rmw
   const w = e.w;
   const m = e.memory;
   probe(e, s.site, s.addr, Tlb.write, m.rmwAddr);
-  w.tee(m.rmwSlow);
-  w.if();
-  slowArguments(e, s.site, m.rmwAddr);
-  w.call(Fn.rmwLoad);
-  orFault(e, m.rmwPtr);
-  w.else();
-  pointer(e, Tlb.write, m.rmwAddr);
-  w.set(m.rmwPtr);
-  w.end();
+  if (e.exits.complete !== undefined) {
+    w.brIf(e.exits.complete);
+    pointer(e, Tlb.write, m.rmwAddr);
+    w.set(m.rmwPtr);
+  } else {
+    w.tee(m.rmwSlow);
+    w.if();
+    slowArguments(e, s.site, m.rmwAddr);
+    w.call(Fn.rmwLoad);
+    orFault(e, m.rmwPtr);
+    w.else();
+    pointer(e, Tlb.write, m.rmwAddr);
+    w.set(m.rmwPtr);
+    w.end();
+  }
   w.get(m.rmwPtr);
   w.mem(loadOp(s.site), 0);
   w.set(e.letLocal(s.id));
@@ -248,6 +273,15 @@ export function emitRmwLoad(e: MemoryEmitter, s: Extract<Statement, { kind: 'rmw
 export function emitRmwStore(e: MemoryEmitter, s: Extract<Statement, { kind: 'rmwStore' }>): void {
   const w = e.w;
   const m = e.memory;
+  const fast = (): void => {
+    w.get(m.rmwPtr);
+    e.expr(s.v);
+    w.mem(storeOp(s.site.size, s.v.ty), 0);
+  };
+  if (e.exits.complete !== undefined) {
+    fast();
+    return;
+  }
   w.get(m.rmwSlow);
   w.if();
   slowArguments(e, s.site, m.rmwAddr);
@@ -255,8 +289,6 @@ export function emitRmwStore(e: MemoryEmitter, s: Extract<Statement, { kind: 'rm
   w.call(Fn.rmwStore);
   w.brIf(e.exits.fault);
   w.else();
-  w.get(m.rmwPtr);
-  e.expr(s.v);
-  w.mem(storeOp(s.site.size, s.v.ty), 0);
+  fast();
   w.end();
 }

@@ -10,6 +10,8 @@ export const Fn = { load: 0, store: 1, storeMany: 2, rmwLoad: 3, rmwStore: 4, mu
 export interface Exits {
   readonly leave: Label;
   readonly fault: Label;
+  /** Where the whole instruction is done over, complete with slow path; absent in code that has its own. */
+  readonly complete?: Label;
 }
 
 /** The instruction that stores the low `size` bytes of a value of type `ty`. */

@@ -26,27 +26,25 @@ export abstract class Emitter implements MemoryEmitter {
   readonly w: FunctionWriter;
   readonly isa: Isa;
   readonly layout: BlockLayout;
-  /** Local that holds the block's address, and the current context's. */
-  readonly base: number;
-  readonly ctx: number;
+  /** Parameters 0 and 1: addresses of the block and of the current context. */
+  readonly base: number = 0;
+  readonly ctx: number = 1;
   /** Local that holds the reason of leaving. */
   readonly why: number;
   readonly memory: MemoryLocals;
-  /** Locals of hot state variables. */
+  /** Locals of hot state variables; none where they stay in the block. */
   readonly hot: ReadonlyMap<string, number>;
   exits: Exits = { leave: 0, fault: 0 };
   readonly #pool: { readonly [K in Ty]: number[] } = { i32: [], i64: [] };
   #lets: number[] = [];
 
-  constructor(w: FunctionWriter, isa: Isa, layout: BlockLayout, base: number, ctx: number) {
+  constructor(w: FunctionWriter, isa: Isa, layout: BlockLayout, hotInLocals: boolean) {
     this.w = w;
     this.isa = isa;
     this.layout = layout;
-    this.base = base;
-    this.ctx = ctx;
     const hot = new Map<string, number>();
     for (const [name, v] of Object.entries(isa.state))
-      if (v.hot) hot.set(name, w.local(v.ty === 'i32' ? I32 : I64));
+      if (v.hot && hotInLocals) hot.set(name, w.local(v.ty === 'i32' ? I32 : I64));
     this.hot = hot;
     this.why = w.local(I32);
     this.memory = memoryLocals(w);

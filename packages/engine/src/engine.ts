@@ -3,8 +3,9 @@ import { type CodeFrames, codeFrames } from './code-frames.ts';
 import type { AccessPort, Cpu } from './cpu.ts';
 import { type BlockLayout, CONTEXT_BYTES, layoutBlock, MAX_CONTEXTS } from './cpu-block.ts';
 import { type EngineHost, type HostViews, hostViews } from './host.ts';
-import { emitInterpreter, type IMPORTS, type Variant } from './interpreter.ts';
+import { emitInterpreter } from './interpreter.ts';
 import type { Isa } from './isa.ts';
+import type { IMPORTS } from './layout.ts';
 import { Predecode } from './predecode.ts';
 import { DirectPages } from './predecode-direct.ts';
 import { MAP_BYTES, MappedPages } from './predecode-mapped.ts';
@@ -19,12 +20,18 @@ export interface Engine {
   createCpu(port: AccessPort): Cpu;
   /** The frame's content changed behind the engine's back, or it is given away: its predecoded code is dropped. */
   invalidateFrame(frame: number): void;
-  /** Figures for benchmarks and tests: pages of predecoded code, bytes of the fast variant's module. */
+  /** Figures for benchmarks and tests: pages of predecoded code, bytes of the generated module. */
   figures(): { readonly codePages: number; readonly moduleBytes: number };
 }
 
 /** The generated entry point. */
-export type Run = (block: number, context: number, end: number, rec: number) => number;
+export type Run = (block: number, context: number, rec: number, end: number) => number;
+
+/** The generated loops. */
+export interface Loops {
+  readonly fast: Run;
+  readonly counted: Run;
+}
 
 /** What an engine's vCPUs share. */
 export interface EngineParts {
@@ -38,8 +45,7 @@ export interface EngineParts {
   readonly cpus: Set<EngineCpu>;
   /** The vCPU whose generated code runs now. */
   running: EngineCpu | undefined;
-  fast(): Run;
-  counted(): Run;
+  readonly loops: Loops;
   /** A fast TLB without entries, for stepping. */
   voidContext(): number;
   /** A map without entries, for single instructions of variable length. */
@@ -53,24 +59,16 @@ interface Emitted {
   readonly bytes: number;
 }
 
-function compiled(isa: Isa, variant: Variant): Emitted {
+function compiled(isa: Isa): Emitted {
   let of = modules.get(isa.handlers);
   if (!of) {
     of = new Map();
     modules.set(isa.handlers, of);
   }
-  const shape = JSON.stringify([
-    variant,
-    isa.unit,
-    isa.recordSize,
-    isa.fields,
-    isa.files,
-    isa.state,
-    isa.contexts,
-  ]);
+  const shape = JSON.stringify([isa.unit, isa.recordSize, isa.fields, isa.files, isa.state, isa.contexts]);
   let m = of.get(shape);
   if (!m) {
-    const bytes = emitInterpreter(isa, variant);
+    const bytes = emitInterpreter(isa);
     m = { module: new WebAssembly.Module(bytes), bytes: bytes.length };
     of.set(shape, m);
   }
@@ -100,7 +98,7 @@ export function createEngine(host: EngineHost, isa: Isa): Engine {
   });
   let emptyContext = 0;
   let emptyMap = 0;
-  const runs: { fast: Run | undefined; counted: Run | undefined } = { fast: undefined, counted: undefined };
+  let loops: Loops | undefined;
   const parts: EngineParts = {
     isa,
     host,
@@ -111,13 +109,9 @@ export function createEngine(host: EngineHost, isa: Isa): Engine {
     mapped,
     cpus,
     running: undefined,
-    fast: () => {
-      runs.fast ??= instantiate(parts, 'fast');
-      return runs.fast;
-    },
-    counted: () => {
-      runs.counted ??= instantiate(parts, 'counted');
-      return runs.counted;
+    get loops() {
+      loops ??= instantiate(parts);
+      return loops;
     },
     voidContext: () => {
       if (emptyContext === 0) {
@@ -136,11 +130,11 @@ export function createEngine(host: EngineHost, isa: Isa): Engine {
     host,
     createCpu: (port) => new EngineCpu(parts, port),
     invalidateFrame: (frame) => predecode.invalidate(frame),
-    figures: () => ({ codePages: predecode.size, moduleBytes: compiled(isa, 'fast').bytes }),
+    figures: () => ({ codePages: predecode.size, moduleBytes: compiled(isa).bytes }),
   };
 }
 
-function instantiate(parts: EngineParts, variant: Variant): Run {
+function instantiate(parts: EngineParts): Loops {
   const slow = {
     load: (lo: number, hi: number, site: number): number => parts.running?.slow.load(lo, hi, site) ?? -1,
     store: (lo: number, hi: number, site: number, vlo: number, vhi: number): number =>
@@ -152,10 +146,11 @@ function instantiate(parts: EngineParts, variant: Variant): Run {
     rmwStore: (lo: number, hi: number, site: number, vlo: number, vhi: number): number =>
       parts.running?.slow.rmwStore(lo, hi, site, vlo, vhi) ?? -1,
   } satisfies Record<(typeof IMPORTS)[number]['name'], unknown>;
-  const instance = new WebAssembly.Instance(compiled(parts.isa, variant).module, {
+  const instance = new WebAssembly.Instance(compiled(parts.isa).module, {
     e: { memory: parts.host.memory, ...slow },
   });
-  return instance.exports.run as unknown as Run;
+  const { fast, counted } = instance.exports;
+  return { fast: fast as unknown as Run, counted: counted as unknown as Run };
 }
 
 function checkIsa(isa: Isa): void {

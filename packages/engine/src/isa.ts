@@ -28,6 +28,12 @@ export interface Handler {
   readonly ends: boolean;
   /** Rarely run: an engine may keep it out of its fast code, whose size is what optimising it costs. */
   readonly cold?: boolean;
+  /**
+   * How often it is executed compared to others, on any scale; default 0. The heaviest few hundred handlers go into
+   * the interpreter's fast loop, the others are functions it calls (some nanoseconds more, never a difference in
+   * what they do). Needed only by instruction sets with more handlers than fit.
+   */
+  readonly weight?: number;
   /** Writes the semantics. */
   sem(b: Builder, f: Fields): void;
 }

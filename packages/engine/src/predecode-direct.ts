@@ -1,8 +1,8 @@
 /** Direct layout: instruction n of a page is record n; behind the last stands the record that goes to the next page. */
 import type { EngineHost, HostViews } from './host.ts';
 import { PAGE } from './host.ts';
-import { DIRECT_RECORDS, Special } from './interpreter.ts';
 import type { Isa } from './isa.ts';
+import { DIRECT_RECORDS, Special } from './layout.ts';
 import type { CodePage, Decoder, PageLayout } from './predecode.ts';
 
 /** Most instructions decoded ahead. */

@@ -5,8 +5,9 @@
  */
 import type { EngineHost, HostViews } from './host.ts';
 import { PAGE } from './host.ts';
-import { MAPPED_RUN, Special } from './interpreter.ts';
+import { MAPPED_RUN } from './interpreter.ts';
 import type { Isa } from './isa.ts';
+import { Special } from './layout.ts';
 import type { CodePage, Decoder, PageLayout } from './predecode.ts';
 
 /** Bytes of the map. */

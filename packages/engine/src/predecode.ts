@@ -4,8 +4,8 @@
  */
 import type { CodeFrames } from './code-frames.ts';
 import type { EngineHost, HostViews } from './host.ts';
-import { FIRST_HANDLER } from './interpreter.ts';
 import type { DecodeSite, Isa } from './isa.ts';
+import { FIRST_HANDLER } from './layout.ts';
 
 /** The records of one frame in one decode mode. */
 export interface CodePage {

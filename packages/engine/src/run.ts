@@ -3,7 +3,8 @@ import { Access, type AccessPort, type Cpu, Leave, type LeaveReason, Resolved } 
 import { At, CONTEXT_BYTES } from './cpu-block.ts';
 import type { EngineParts } from './engine.ts';
 import { PAGE } from './host.ts';
-import { Inner, longestRun, Special } from './interpreter.ts';
+import { longestRun } from './interpreter.ts';
+import { Inner, Special } from './layout.ts';
 import type { CodePage } from './predecode.ts';
 import { type MappedPage, MappedPages } from './predecode-mapped.ts';
 import { SlowPath } from './slow.ts';
@@ -124,8 +125,9 @@ export class EngineCpu implements Cpu {
     const e = this.#e;
     e.predecode.sweep();
     e.running = this;
-    const run = bias > 0 ? e.fast() : e.counted();
-    const why = run(this.block, context, (slice - bias) * this.#size, rec);
+    const end = (slice - bias) * this.#size;
+    const why =
+      bias > 0 ? e.loops.fast(this.block, context, rec, end) : e.loops.counted(this.block, context, rec, end);
     e.running = undefined;
     return why;
   }

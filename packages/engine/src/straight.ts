@@ -7,8 +7,8 @@ import { Leave } from './cpu.ts';
 import { At, type BlockLayout, layoutBlock } from './cpu-block.ts';
 import { Emitter } from './emit.ts';
 import { constantFields } from './fields.ts';
-import { IMPORTS, INTERNAL } from './interpreter.ts';
 import type { Isa } from './isa.ts';
+import { IMPORTS, INTERNAL } from './layout.ts';
 import type { FieldNode, FieldSlot, JumpOffset } from './node.ts';
 import { FunctionWriter, type Label } from './wasm/function.ts';
 import { encodeModule } from './wasm/module.ts';
@@ -46,7 +46,7 @@ class Straight extends Emitter {
   #done: Label = 0;
 
   constructor(isa: Isa, layout: BlockLayout, at: StraightInstruction) {
-    super(new FunctionWriter(2), isa, layout, 0, 1);
+    super(new FunctionWriter(2), isa, layout, true);
     this.#at = at;
   }
   emit(): void {

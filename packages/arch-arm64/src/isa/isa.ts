@@ -9,6 +9,7 @@ import { Slow } from './slow.ts';
 import { addStrictHandlers, MODE_STRICT } from './strict.ts';
 import { SYSTEM_STATE } from './system.ts';
 import { buildTable, type Table, variantOf } from './table.ts';
+import { weightOf } from './weights.ts';
 
 /** What an A64 instruction set is made from. */
 export interface A64Options {
@@ -54,6 +55,7 @@ export function a64(options: A64Options = {}): A64Isa {
     name: variant.name,
     ends: variant.row.form.ends ?? false,
     cold: variant.row.form.cold ?? false,
+    weight: weightOf(variant.name),
     sem: (b, f) => variant.row.form.sem(b, f, variant.values),
   }));
   const undefinedHandler = handlers.push(undefinedInstruction) - 1;

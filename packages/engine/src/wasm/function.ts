@@ -38,6 +38,11 @@ export class FunctionWriter {
   call(fn: number): void {
     this.#index(Op.call, fn);
   }
+  /** Calls through table 0; `type` is the signature's index among the module's types. */
+  callIndirect(type: number): void {
+    this.#index(Op.callIndirect, type);
+    this.code.u8(0);
+  }
   i32(n: number): void {
     this.code.u8(Op.i32const);
     this.code.s32(n);

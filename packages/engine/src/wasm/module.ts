@@ -19,6 +19,8 @@ export interface Definition {
 export interface ModuleParts {
   readonly imports: readonly { readonly name: string; readonly signature: Signature }[];
   readonly functions: readonly Definition[];
+  /** Function indices of a table for `call_indirect`, if there is one. */
+  readonly table?: readonly number[];
 }
 
 /** The module's bytes. */
@@ -33,9 +35,11 @@ export function encodeModule(m: ModuleParts): Uint8Array<ArrayBuffer> {
     out.bytes(b.view());
   };
   const all = [...m.imports.map((i) => i.signature), ...m.functions.map((f) => f.signature)];
+  const types: Signature[] = [];
+  const typeOf = all.map((s) => signatureIndex(types, s));
   section(1, (b) => {
-    b.u32(all.length);
-    for (const s of all) {
+    b.u32(types.length);
+    for (const s of types) {
       b.u8(0x60);
       for (const types of [s.params, s.results]) {
         b.u32(types.length);
@@ -49,7 +53,7 @@ export function encodeModule(m: ModuleParts): Uint8Array<ArrayBuffer> {
       b.name('e');
       b.name(f.name);
       b.u8(0);
-      b.u32(i);
+      b.u32(typeOf[i] ?? 0);
     });
     b.name('e');
     b.name('memory');
@@ -60,9 +64,17 @@ export function encodeModule(m: ModuleParts): Uint8Array<ArrayBuffer> {
   section(3, (b) => {
     b.u32(m.functions.length);
     m.functions.forEach((_, i) => {
-      b.u32(m.imports.length + i);
+      b.u32(typeOf[m.imports.length + i] ?? 0);
     });
   });
+  const { table } = m;
+  if (table)
+    section(4, (b) => {
+      b.u32(1);
+      b.u8(0x70);
+      b.u8(0);
+      b.u32(table.length);
+    });
   section(7, (b) => {
     const exported = m.functions.map((f, i) => [f.export, m.imports.length + i] as const).filter((e) => e[0]);
     b.u32(exported.length);
@@ -72,11 +84,29 @@ export function encodeModule(m: ModuleParts): Uint8Array<ArrayBuffer> {
       b.u32(index);
     }
   });
+  if (table)
+    section(9, (b) => {
+      b.u32(1);
+      b.u32(0);
+      b.u8(Op.i32const);
+      b.s32(0);
+      b.u8(Op.end);
+      b.u32(table.length);
+      for (const f of table) b.u32(f);
+    });
   section(10, (b) => {
     b.u32(m.functions.length);
     for (const f of m.functions) body(b, f.body);
   });
   return new Uint8Array(out.view());
+}
+
+/** Index of a signature among the types, added if it is new. Equal signatures share one: `call_indirect` wants that. */
+export function signatureIndex(types: Signature[], s: Signature): number {
+  const same = (a: readonly number[], c: readonly number[]): boolean =>
+    a.length === c.length && a.every((t, i) => t === c[i]);
+  const at = types.findIndex((t) => same(t.params, s.params) && same(t.results, s.results));
+  return at >= 0 ? at : types.push(s) - 1;
 }
 
 function body(b: Bytes, f: FunctionWriter): void {
