@@ -32,11 +32,16 @@ export class Claims {
     };
   }
 
+  /** The host printed a record of this page just now: the next identical one is a duplicate. */
+  printed(gpa: bigint, time: number): void {
+    this.#printed = [...this.#printed, { gpa: gpa & ~0xfffn, time }].slice(-CACHE);
+  }
+
   /**
    * Offers an abort. A claimed one has its memory section handled before the guest is entered again:
    * memory_failure() with MF_ACTION_REQUIRED, which signals the vCPU's thread.
    */
-  *offer(vcpu: FaultPort, abort: ExternalAbort, _esr: number): Task<Claim> {
+  *offer(vcpu: FaultPort, abort: ExternalAbort): Task<Claim> {
     switch (this.#knobs.apei) {
       case 'absent':
       case 'fails':
@@ -44,11 +49,13 @@ export class Claims {
       case 'fatal':
         return 'panic';
       case 'duplicate':
-        if (this.#duplicate(abort.gpa, vcpu.core.now)) return 'unclaimed';
+        if (this.#duplicate(abort.gpa & ~0xfffn, vcpu.core.now)) return 'unclaimed';
         break;
       case 'claims':
         break;
     }
+    // a stage 2 table is the host's own page: memory_failure cannot recover it, and signals nobody
+    if (abort.walk?.stage === 2) return 'claimed';
     const { vm, id } = vcpu.core;
     yield* vm.memory.memoryFailure(abort.gpa, { vcpu: id }, (s) => vm.signals.send(s));
     return 'claimed';

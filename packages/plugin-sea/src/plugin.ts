@@ -3,6 +3,7 @@ import { externalAbort, type KvmRules, kvmRules } from '@faultyard/arch-arm64';
 import { type CapDef, definePlugin, type Plugin } from '@faultyard/core';
 import { Claims } from './claim.ts';
 import { armSeaCodec } from './exit.ts';
+import { type HostLoad, kernelCopy, vmmLoad } from './host.ts';
 import { SEA_KNOBS, type SeaKnobs, seaKnobs } from './knobs.ts';
 import { routeSea } from './route.ts';
 
@@ -10,6 +11,12 @@ import { routeSea } from './route.ts';
 export interface SeaApi {
   /** Values of the plugin's knobs in this VM. */
   readonly knobs: SeaKnobs;
+  /** Host firmware reported the page at `gpa` and the host printed the record: the next one is a duplicate for 10 s. */
+  printed(gpa: bigint): void;
+  /** The VMM's own load of guest memory, in user mode: bytes, or the SIGBUS it gets. */
+  vmmLoad(gpa: bigint, length: number): HostLoad;
+  /** The host kernel reads guest memory for the VMM (read(), KVM's own look at tables): bytes, or an oops. */
+  kernelCopy(gpa: bigint, length: number): HostLoad;
 }
 
 const CAPABILITY: CapDef = {
@@ -68,7 +75,13 @@ export function sea(): Plugin<'arm-sea', SeaApi> {
       ctx.contribute(kvmRules, () => rules(knobs));
       const route = { knobs, claims, capability: () => ctx.enabled('arm-sea-to-user') };
       ctx.contribute(externalAbort, (q) => routeSea(q, route));
-      return { knobs };
+      const host = { vm: ctx.vm, knobs };
+      return {
+        knobs,
+        printed: (gpa) => claims.printed(gpa, ctx.vm.clock.now),
+        vmmLoad: (gpa, length) => vmmLoad(host, gpa, length),
+        kernelCopy: (gpa, length) => kernelCopy(host, gpa, length),
+      };
     },
   });
 }

@@ -46,7 +46,7 @@ export function* routeSea(q: ExternalAbortQuestion, ctx: RouteCtx): Task<Exit | 
     hpfar: ipa === undefined ? 0n : (ipa >> 12n) << 4n,
   };
   yield at('sea.claim');
-  const claim = yield* ctx.claims.offer(vcpu, abort, syndrome.esr);
+  const claim = yield* ctx.claims.offer(vcpu, abort);
   if (claim === 'claimed') {
     vcpu.owe(1);
     return undefined;

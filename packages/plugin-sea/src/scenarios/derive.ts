@@ -129,6 +129,9 @@ export function derive(seen: readonly Seen[], t: Touch): string {
       case 'pending':
         out.push(s.moved ? 'VSE(moved)?' : 'VSE?');
         break;
+      case 'host-signal':
+        out.push(`BUS(${s.code.replace('BUS_', '')})`);
+        break;
       case 'host':
         out.push(`HOST(${s.how})`);
         break;

@@ -2,11 +2,14 @@
  * Drives one cell: runs the guest, damages what the plan says when the guest is ready, lets the VMM's policy answer
  * exits, and writes down what it sees.
  */
+import type { Arm64Api, Arm64Vcpu } from '@faultyard/arch-arm64';
 import type { Exit, Vcpu, Vm } from '@faultyard/core';
 import type { Outcome, Ride, ScenarioCase } from '@faultyard/testkit';
+import type { HostLoad } from '../host.ts';
+import type { SeaApi } from '../plugin.ts';
 import { type Counters, derive, deriveCounts, LOOP, type Touch } from './derive.ts';
 import { buildGuest, type GuestImage } from './guest/image.ts';
-import { AREA, AT, areaGpa, PORT, RAM, SAYS, SHARED } from './guest/layout.ts';
+import { AREA, AT, areaGpa, KERNEL, PORT, RAM, SAYS, SHARED } from './guest/layout.ts';
 import { readRecords, showRecord } from './guest/record.ts';
 import { makeMachine, type SeaMachine } from './machine.ts';
 import type { Plan } from './plan.ts';
@@ -42,6 +45,8 @@ export class Lab {
   stopped = false;
   /** Events that only the VMM's own code counts. */
   vmmEvents = 0;
+  /** The victim's page before the damage. */
+  #before: Uint8Array | undefined;
 
   constructor(c: ScenarioCase, plan: Plan, o: { readonly replayClaimed?: boolean } = {}) {
     this.#case = c;
@@ -116,9 +121,35 @@ export class Lab {
   begin(n?: number): void {
     const d = this.plan.damage;
     if (this.plan.capabilityLate && this.plan.guest.pretouch) this.enable();
-    if (this.plan.late) this.#approach();
+    if (this.plan.printed) this.vm.api<never, SeaApi>('sea').printed(this.plan.i);
+    if (this.plan.late) this.approach();
+    this.#before = this.vm.read(this.plan.i, this.#known ? 4096 : 0);
     if (d.kind === 'page') this.vm.poison(d.gpa);
+    if (d.kind === 'stage2-table') this.vm.api<never, Arm64Api>('arm64').poisonStage2Table(d.gpa, d);
+    if (d.kind === 'synthetic') this.#present();
     this.go(n);
+  }
+  /** Whether the victim is memory that the lab can look at. */
+  get #known(): boolean {
+    return this.vm.memory.slotAt(this.plan.i) !== undefined;
+  }
+  /** Makes the next instruction meet the made-up abort. */
+  #present(): void {
+    const d = this.plan.damage;
+    if (d.kind !== 'synthetic') return;
+    (this.cpu().arch as Arm64Vcpu).presentAbort({
+      abort: {
+        cls: 'load',
+        write: false,
+        va: KERNEL + AT.untouched,
+        gpa: d.gpa,
+        forFetch: false,
+        el0: false,
+        cm: false,
+      },
+      report: { esr: d.esr, far: KERNEL + AT.untouched },
+      hypContext: d.hypContext,
+    });
   }
   /** Lets CPU `n` (all, without) go on. */
   go(n?: number): void {
@@ -131,7 +162,7 @@ export class Lab {
     if (this.#case.knobs['capEnabled'] === 'on') this.vm.enableCap('arm-sea-to-user');
   }
   /** Runs until the touching instruction is next. */
-  #approach(): void {
+  approach(): void {
     for (let n = 0; n < BUDGET && this.cpu().pc !== this.image.stimulus; n++) this.next(0, 1);
   }
 
@@ -167,6 +198,7 @@ export class Lab {
     const v = this.ride.machine.policy.handle(e);
     if (this.ride.machine.inject.count > before) side.seen.push({ saw: 'replay' });
     if (e.kind === 'arm-sea' && this.plan.heals === 'after the exit') this.heal();
+    if (e.kind === 'arm-sea' && this.plan.damage.kind === 'synthetic') this.#present();
     if (v?.verdict === 'stop') {
       if (v.why.startsWith('kill')) side.seen.push({ saw: 'kill' });
       this.stopped = true;
@@ -281,6 +313,15 @@ export class Lab {
     return gpas.some((g) => this.vm.memory.slotAt(g) === undefined);
   }
 
+  /** Writes down what a load by the host gave. */
+  hostLoaded(l: HostLoad): void {
+    const { seen } = this.#side(0);
+    if (l.kind === 'oops') seen.push({ saw: 'host', how: 'oops' });
+    else if (l.kind === 'bytes') seen.push({ saw: 'other', kind: 'loaded' });
+    else for (const s of this.vm.signals.drain('main')) seen.push({ saw: 'host-signal', code: s.code });
+    if (l.kind !== 'bytes') this.vmmEvents++;
+  }
+
   // ---- the end ---------------------------------------------------------------------------------------------------
 
   /** What the VMM counted. */
@@ -299,6 +340,9 @@ export class Lab {
     const codes = this.#sides
       .filter((_, n) => n === 0 || !this.plan.guest.stale)
       .map((s) => derive(s.seen, this.touch));
+    const completed = this.seen().some((s) => s.saw === 'record' && s.record.note === 'past');
+    if (!completed && this.#before && this.#known && !equal(this.#before, this.vm.read(this.plan.i, 4096)))
+      codes.push('RAM changed?');
     const counting = this.#case.column === 'P5';
     const actual = counting ? deriveCounts(this.seen(), this.touch, this.counters) : codes.join(' | ');
     const log = this.#sides.flatMap((s, n) =>

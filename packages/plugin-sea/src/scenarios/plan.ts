@@ -78,7 +78,7 @@ const BLOCK = 0x1_0000_0000n;
 /** Arranges a case. @throws FaultyardError FY_SCENARIO for an access that the guest has no instruction for. */
 export function planOf(c: ScenarioCase, change: Partial<GuestSetup> = {}): Plan {
   const s = (c.entry.setup ?? {}) as SetupFacts;
-  const stimulus = STIMULI[s.access ?? 'ldr x'];
+  const stimulus = STIMULI[/^(vmm-load|kernel-copy)$/.test(s.access ?? '') ? 'ldr x' : (s.access ?? 'ldr x')];
   if (!stimulus)
     throw new FaultyardError('FY_SCENARIO', {
       scenario: c.entry.scenario,
@@ -104,7 +104,7 @@ export function planOf(c: ScenarioCase, change: Partial<GuestSetup> = {}): Plan 
     stale: s.staleTlb === true,
     pretouch: s.staleTlb === true || (late && s.firstTouch === 'clean'),
     sctlr: (s.uci ? 1 << 26 : 0) | (s.dze ? 1 << 14 : 0),
-    ...(s.pstateA ? { masked: s.then === 'esb' ? { then: 'esb' } : s.then ? { then: 'unmask' } : {} } : {}),
+    ...(s.pstateA ? { masked: s.then === 'esb' ? { after: 'esb' } : s.then ? { after: 'unmask' } : {} } : {}),
     ...(block ? { dataGpa: BLOCK } : {}),
     ...(s.tableOutside ? { tableOutside: s.level ?? 3 } : {}),
     ...change,

@@ -31,6 +31,8 @@ export type Seen =
   | { readonly saw: 'record'; readonly record: TrapRecord; readonly hole: boolean }
   /** KVM_GET_VCPU_EVENTS reports a pending SError; `moved`: the pc is not that of the touch any more. */
   | { readonly saw: 'pending'; readonly esr: bigint; readonly moved: boolean }
+  /** SIGBUS to the VMM for a load of its own. */
+  | { readonly saw: 'host-signal'; readonly code: string }
   /** The host failed. */
   | { readonly saw: 'host'; readonly how: 'oops' | 'panic' }
   /** The VMM killed the VM. */

@@ -82,9 +82,9 @@ ${
 ${kind(NOTE.isr)}`
     : ''
 }
-${s.masked?.then === 'unmask' ? '  msr   daifclr, #4\n  isb' : ''}
+${s.masked?.after === 'unmask' ? '  msr   daifclr, #4\n  isb' : ''}
 ${
-  s.masked?.then === 'esb'
+  s.masked?.after === 'esb'
     ? `
   esb
   mrs   x2, disr_el1

@@ -18,7 +18,7 @@ export interface GuestSetup {
   /** SCTLR2_EL1.EASE. */
   readonly ease?: boolean;
   /** PSTATE.A around a touch at EL1, and what comes behind it. */
-  readonly masked?: { readonly then?: 'unmask' | 'esb' };
+  readonly masked?: { readonly after?: 'unmask' | 'esb' };
   /** The SError handler returns instead of parking. */
   readonly serrorContinues?: boolean;
   /** The VM has RAS: DISR_EL1 exists. */
