@@ -30,7 +30,7 @@ import type { Model } from './model.ts';
 import { Next, type NextStep } from './next.ts';
 import { observe } from './observer.ts';
 import { externalAbort, type FaultInfo, type FaultPort, intercept, type KvmRules } from './points.ts';
-import { Presented } from './presented.ts';
+import { type PresentedAbort, Presented } from './presented.ts';
 import { type PsciPort, smccc } from './psci.ts';
 import { RegisterNames } from './registers.ts';
 import { IDS, SErrors } from './serror.ts';
@@ -98,6 +98,10 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   readonly pendingEvents: PendingEvents = new PendingEvents(this);
   /** An abort that a lab makes the next instruction meet. */
   readonly presented: Presented = new Presented();
+  /** Makes the next instruction meet an abort with a report of its own. */
+  presentAbort(a: PresentedAbort): void {
+    this.presented.present(a);
+  }
   /** ESR_EL2 of the last trapped call. */
   trappedEsr = 0;
   /** Syndrome of the pending device load: register slot | sign << 8 | 64-bit << 9; -1 for a store. */
