@@ -4,6 +4,7 @@ import { asm, assemble } from '../src/isa/assemble.ts';
 import { AssemblyError } from '../src/isa/assembly-error.ts';
 import { disassemble } from '../src/isa/disassemble.ts';
 import { standardTable } from '../src/isa/forms.ts';
+import { SPELLINGS } from './data/spellings.ts';
 import { ARCH_NAMES, assembleLines, hasBinutils, objdump } from './support/binutils.ts';
 import { explained, OBJDUMP_TEXT, SEVERAL_ENCODINGS } from './support/differences.ts';
 import { relocatable } from './support/gnu.ts';
@@ -67,6 +68,11 @@ it('every recorded instance -> assembling our own disassembly: the word again, o
   }
   expect(wrong.slice(0, 20)).toEqual([]);
   expect(SEVERAL_ENCODINGS.filter((d) => !needed.has(d)).map((d) => d.why)).toEqual([]);
+});
+
+it.each(SPELLINGS)('%s -> word: that of GNU as', (text, word) => {
+  const ours = one(text);
+  expect(typeof ours === 'number' ? ours.toString(16) : ours).toBe(word.toString(16));
 });
 
 const live = hasBinutils();

@@ -31,8 +31,10 @@ const addSub: Form[] = [
         text: 'mov <Rd|SP>, <Rn|SP>',
         with: { sh: 0, imm12: 0 },
         if: (b) => b.Rd === 31 || b.Rn === 31,
+        binding: true,
       },
       { text: 'add <Rd|SP>, <Rn|SP>, <addimm>{, <addshift>}' },
+      { text: 'sub <Rd|SP>, <Rn|SP>, <negated>{, <addshift>}', asmOnly: true },
     ],
     record: (b) => ({ rd: field(b, 'Rd'), rn: field(b, 'Rn'), imm: pair(addImmediate(b)) }),
     sem: (b, f, v) => b.set(f.slot('rd'), narrow(b, v.sf, b.add(b.get(f.slot('rn')), f.i64('imm')))),
@@ -42,7 +44,10 @@ const addSub: Form[] = [
     bits: 'sf:1 1 0 100010 sh:1 imm12:12 Rn:5 Rd:5',
     ref: 'C6.2 SUB (immediate)',
     spec: ['sf'],
-    asm: [{ text: 'sub <Rd|SP>, <Rn|SP>, <addimm>{, <addshift>}' }],
+    asm: [
+      { text: 'sub <Rd|SP>, <Rn|SP>, <addimm>{, <addshift>}' },
+      { text: 'add <Rd|SP>, <Rn|SP>, <negated>{, <addshift>}', asmOnly: true },
+    ],
     record: (b) => ({ rd: field(b, 'Rd'), rn: field(b, 'Rn'), imm: pair(addImmediate(b)) }),
     sem: (b, f, v) => b.set(f.slot('rd'), narrow(b, v.sf, b.sub(b.get(f.slot('rn')), f.i64('imm')))),
   },
@@ -56,6 +61,12 @@ const addSub: Form[] = [
       asm: [
         { text: `${op === 'add' ? 'cmn' : 'cmp'} <Rn|SP>, <addimm>{, <addshift>}`, with: { Rd: 31 } },
         { text: `${op}s <Rd>, <Rn|SP>, <addimm>{, <addshift>}` },
+        {
+          text: `${op === 'add' ? 'cmp' : 'cmn'} <Rn|SP>, <negated>{, <addshift>}`,
+          with: { Rd: 31 },
+          asmOnly: true,
+        },
+        { text: `${op === 'add' ? 'subs' : 'adds'} <Rd>, <Rn|SP>, <negated>{, <addshift>}`, asmOnly: true },
       ],
       record: (b) => ({
         rd: target(field(b, 'Rd')),

@@ -89,6 +89,19 @@ const addImmediate: Operand = {
   },
 };
 
+/** A negative immediate, which assembly turns into the opposite operation. */
+const negated: Operand = {
+  expect: addImmediate.expect,
+  print: () => '',
+  parse: (c) => {
+    const n = c.number();
+    if (n === undefined || n >= 0n) return undefined;
+    if (n > -4096n) return { imm12: Number(-n) };
+    if (n % 4096n === 0n && n > -0x1000000n) return { imm12: Number(-n / 4096n), sh: 1 };
+    return `${n} is neither -4095 to 4095 nor a multiple of 4096 up to 16773120`;
+  },
+};
+
 /** `lsl #12` of ADD and SUB. */
 const addShift: Operand = {
   expect: 'lsl #0 or lsl #12',
@@ -171,6 +184,7 @@ export const DATA_OPERANDS: Readonly<Record<string, Operand>> = {
   extended: extended(false),
   extendedflags: extended(true),
   addimm: addImmediate,
+  negated,
   addshift: addShift,
   hwshift: halfShift,
   movz: wideConstant(false),

@@ -65,6 +65,7 @@ function finish(s: Syntax, b: Bits): number | string {
     if (value < 0 || value > fieldMask(f)) return `field ${f.name} cannot hold ${value}`;
   }
   const word = insert(s.row.pattern, b);
+  if (s.line.binding && !s.line.if?.(b)) return 'these operands do not go together in this instruction';
   const { when } = s.row.form;
   if (when && !when(extract(s.row.pattern, word)))
     return 'these operands do not go together in this instruction';

@@ -105,6 +105,8 @@ export interface AsmLine {
   readonly complete?: (b: Bits) => Bits;
   /** Further condition for disassembly to prefer this line (aliases). Assembly tries every line. */
   readonly if?: (b: Bits) => boolean;
+  /** Assembly takes the line only where {@link if} holds, too. */
+  readonly binding?: boolean;
   /** Assembly accepts it, disassembly never prints it. */
   readonly asmOnly?: boolean;
 }
