@@ -194,6 +194,7 @@ export const atomicForms: readonly MemoryForm[] = [
   },
   {
     name: 'CASP',
+    cold: true,
     bits: '0 sz:1 001000 0 A:1 1 Rs:5 R:1 11111 Rn:5 Rt:5',
     ref: 'C6.2 CASP',
     feature: 'lse',

@@ -163,6 +163,7 @@ const pairLines = (text: (register: string, second: string) => string): AsmLine[
 const pairs: readonly MemoryForm[] = [
   {
     name: 'LDXP/LDAXP',
+    cold: true,
     bits: '1 sz:1 001000 0 1 1 ooooo o0:1 Rt2:5 Rn:5 Rt:5',
     ref: 'C6.2 LDXP, LDAXP',
     spec: ['sz'],
@@ -198,6 +199,7 @@ const pairs: readonly MemoryForm[] = [
   },
   {
     name: 'STXP/STLXP',
+    cold: true,
     bits: '1 sz:1 001000 0 0 1 Rs:5 o0:1 Rt2:5 Rn:5 Rt:5',
     ref: 'C6.2 STXP, STLXP',
     spec: ['sz'],
@@ -272,7 +274,7 @@ const acquireRelease = (
   name,
   bits: `size:2 001000 1 L:1 0 ooooo ${o0} ooooo Rn:5 Rt:5`,
   ref,
-  ...(o0 === 0 ? { feature: 'lor' as const } : {}),
+  ...(o0 === 0 ? { feature: 'lor' as const, cold: true } : {}),
   spec: ['size', 'L'],
   derive: baseIsSp,
   asm: [

@@ -78,6 +78,7 @@ const allocated = (b: Bits): boolean => b.opc !== 3 && (b.opc !== 1 || b.L === 1
 export const pairForms: readonly MemoryForm[] = [
   {
     ...common,
+    cold: true,
     name: 'LDNP/STNP',
     bits: 'opc:2 101 0 000 L:1 imm7:7 Rt2:5 Rn:5 Rt:5',
     ref: 'C6.2 LDNP, STNP',

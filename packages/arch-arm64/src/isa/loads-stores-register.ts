@@ -189,22 +189,28 @@ const IMMEDIATE: readonly MemoryForm[] = [
 /** How a register offset is extended: LSL and SXTX are the same thing. */
 const EXTEND = { uxtw: 0, lsl: 1, sxtw: 2 } as const;
 
-/** Handler constant `extend` of a register offset, by field `option` (its bit 1 is always set). */
-export const extendOption: Readonly<Record<string, Derived>> = {
-  ...baseIsSp,
-  extend: {
-    values: [EXTEND.uxtw, EXTEND.lsl, EXTEND.sxtw],
-    of: (b) => (b.option === 2 ? EXTEND.uxtw : b.option === 6 ? EXTEND.sxtw : EXTEND.lsl),
-  },
-};
+/**
+ * Handler constants of a register offset: `extend` by field `option` (whose bit 1 is always set), and whether the index
+ * is shifted, which it never is where `log2` (the bytes accessed) is 0.
+ */
+export function offsetConstants(log2: (b: Bits) => number): Readonly<Record<string, Derived>> {
+  return {
+    ...baseIsSp,
+    extend: {
+      values: [EXTEND.uxtw, EXTEND.lsl, EXTEND.sxtw],
+      of: (b) => (b.option === 2 ? EXTEND.uxtw : b.option === 6 ? EXTEND.sxtw : EXTEND.lsl),
+    },
+    shifted: { values: [0, 1], of: (b) => (b.S === 1 && log2(b) > 0 ? 1 : 0) },
+  };
+}
 
-/** Address of a register-offset form; record field `x` is the shift amount, read if `v.S` is set. */
+/** Address of a register-offset form; record field `x` is the shift amount, read if the form shifts. */
 export function registerOffset(b: Builder, f: Fields, v: Bits): I64 {
   const start = base(b, f, v);
   const m = b.get(f.slot('rm'));
   const index =
     v.extend === EXTEND.lsl ? m : v.extend === EXTEND.uxtw ? b.extU(b.wrap(m)) : b.extS(b.wrap(m));
-  return b.let(b.add(start, v.S === 1 ? b.shl(index, f.i32('x')) : index));
+  return b.let(b.add(start, v.shifted === 1 ? b.shl(index, f.i32('x')) : index));
 }
 
 /** Register-offset form of the transfers. */
@@ -213,9 +219,9 @@ const REGISTER: MemoryForm = {
   bits: 'size:2 111 0 00 opc:2 1 Rm:5 option:3 S:1 10 Rn:5 Rt:5',
   ref: 'C6.2 LDR (register)',
   when: (b) => isTransfer(b) && isIndexOption(b),
-  spec: ['size', 'opc', 'S'],
+  spec: ['size', 'opc'],
   split: ['size', 'opc', 'option', 'S'],
-  derive: extendOption,
+  derive: offsetConstants((b) => field(b, 'size')),
   asm: transferLines('r', (size) => `, <index*${size}>]`),
   record: (b) => ({
     rd: dataSlot(b),

@@ -8,7 +8,7 @@ import type { AccessOptions, Builder, Expr, Fields, I64 } from '@faultyard/engin
 import { AccessClass } from './access-class.ts';
 import { type AsmLine, type Bits, type Rec, ZR } from './form.ts';
 import { GUARD_FP } from './guards.ts';
-import { extendOption, isIndexOption, registerOffset } from './loads-stores-register.ts';
+import { isIndexOption, offsetConstants, registerOffset } from './loads-stores-register.ts';
 import { base, baseIsSp, baseOffset, field, type MemoryForm, signedImmediate, wide } from './memory-form.ts';
 
 /** Options of every access to SIMD&FP registers. */
@@ -173,9 +173,10 @@ const SINGLE: readonly MemoryForm[] = [
     bits: 'size:2 111 1 00 opc:2 1 Rm:5 option:3 S:1 10 Rn:5 Rt:5',
     ref: 'C7.2 LDR, STR (register, SIMD&FP)',
     when: (b) => allocated(b) && isIndexOption(b),
-    spec: ['size', 'opc', 'S'],
+    spec: ['size', 'opc'],
+    cold: true,
     split: ['size', 'opc', 'option', 'S'],
-    derive: extendOption,
+    derive: offsetConstants(log2Of),
     asm: singleLines('r', (log2) => `, <index*${log2}>]`),
     record: (b) => ({
       rd: field(b, 'Rt'),
@@ -219,6 +220,7 @@ const TWO = ['rd', 'ra'] as const;
 const PAIRS: readonly MemoryForm[] = [
   {
     ...pair,
+    cold: true,
     name: 'LDNP/STNP (SIMD&FP)',
     bits: 'opc:2 101 1 000 L:1 imm7:7 Rt2:5 Rn:5 Rt:5',
     ref: 'C7.2 LDNP, STNP (SIMD&FP)',
@@ -256,6 +258,7 @@ const LITERAL: MemoryForm = {
   bits: 'opc:2 011 1 00 imm19:19 Rt:5',
   ref: 'C7.2 LDR (literal, SIMD&FP)',
   feature: 'fpsimd',
+  cold: true,
   when: (b) => b.opc !== 3,
   spec: ['opc'],
   asm: [0, 1, 2].map((opc) => ({ text: `ldr <${LETTERS[opc + 2]}t>, <label:imm19>`, with: { opc } })),

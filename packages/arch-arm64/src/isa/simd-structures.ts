@@ -114,6 +114,7 @@ function multiple(b: Builder, f: Fields, v: Bits, address: I64): void {
 
 const multipleRow = {
   feature: 'fpsimd',
+  cold: true,
   when: isMultiple,
   spec: ['Q', 'L', 'opcode', 'size'],
   split: ['Q', 'L', 'opcode', 'size'],
@@ -281,6 +282,7 @@ const laneOperands = {
 
 const singleRow = {
   feature: 'fpsimd',
+  cold: true,
   when: isSingle,
   spec: ['Q', 'L', 'R', 'opcode'],
   split: ['L', 'R', 'opcode', 'size'],

@@ -42,6 +42,7 @@ const EXCEPTIONS: readonly Form[] = [
   exception('HLT', '010', '00', Slow.Hlt),
   {
     name: 'DCPS',
+    cold: true,
     bits: '11010100 101 imm16:16 000 LL:2',
     ref: 'C6.2 DCPS1, DCPS2, DCPS3',
     when: (b) => b.LL !== 0,
@@ -53,6 +54,7 @@ const EXCEPTIONS: readonly Form[] = [
   },
   {
     name: 'UDF',
+    cold: true,
     bits: '0000000000000000 imm16:16',
     ref: 'C6.2 UDF',
     ends: true,
@@ -240,6 +242,7 @@ const OPERATIONS: readonly Form[] = [
   ZVA,
   {
     name: 'SYS',
+    cold: true,
     bits: '1101010100 0 01 op1:3 CRn:4 CRm:4 op2:3 Rt:5',
     ref: 'C6.2 SYS, C5.3 to C5.5 (IC, DC, AT, TLBI)',
     when: (b) => !isZva(b),
@@ -254,6 +257,7 @@ const OPERATIONS: readonly Form[] = [
   },
   {
     name: 'SYSL',
+    cold: true,
     bits: '1101010100 1 01 op1:3 CRn:4 CRm:4 op2:3 Rt:5',
     ref: 'C6.2 SYSL',
     asm: [{ text: 'sysl <Xt>, #<op1:d>, <cn>, <cm>, #<op2:d>' }],
