@@ -60,7 +60,8 @@ export function derive(seen: readonly Seen[], t: Touch): string {
   const trap = (r: TrapRecord, hole: boolean): void => {
     const ec = Number(r.esr >> 26n) & 0x3f;
     if (ec === 0x2f) {
-      out.push(`SE(${vector(r.slot)},${hex(r.esr)}${aborting(r)})`);
+      // a pending one is taken where the guest unmasks it
+      out.push(`SE(${vector(r.slot)},${hex(r.esr)}${out.includes('VSE') ? '' : aborting(r)})`);
       return;
     }
     if ((r.slot & 0x180) === 0x80) {

@@ -137,7 +137,8 @@ function healing(s: SetupFacts, column: string): 'never' | 'after the exit' {
 function target(s: SetupFacts, stimulus: Stimulus, block: boolean): { v: bigint; i: bigint } {
   const name = victimOf(s, stimulus);
   const { va, gpa } = VICTIMS[name];
-  const v = stimulus.fetch || name === 'F' || stimulus.access === 'dc zva' ? va : va + OFFSET;
+  const whole = stimulus.fetch || name === 'F' || stimulus.access === 'dc zva';
+  const v = whole ? va : va + (stimulus.access === 'casp x' ? OFFSET & ~15n : OFFSET);
   return { v, i: block ? BLOCK : gpa };
 }
 

@@ -13,6 +13,7 @@ function run(c: ScenarioCase): Outcome {
   const lab = new Lab(c, planOf(c));
   lab.ready();
   lab.approach();
+  lab.begin();
   lab.finish(0);
   return lab.outcome();
 }

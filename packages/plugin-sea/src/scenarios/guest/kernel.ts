@@ -69,7 +69,8 @@ exit:
   str   xzr, [x3, #PROCESS_ALIVE]
   b     next_process
 
-read_pointer:                     // as copy_from_user: no fixup is consulted
+read_pointer:                     // as copy_from_user: no fixup is consulted, SErrors are open
+  msr   daifclr, #4
   mov   x0, x9
 ${s.syscall ? `stimulus:\n  ${s.stimulus.text}` : ''}
 ${kind(NOTE.past)}
