@@ -3,7 +3,14 @@
 export type { VcpuEvents } from './events.ts';
 export { EC, esr } from './exceptions.ts';
 export { AccessClass } from './isa/access-class.ts';
-export { type Assembled, type AssemblyText, asm, assemble } from './isa/assemble.ts';
+export {
+  type Assembled,
+  type AssembleOptions,
+  type AssemblyText,
+  asm,
+  assemble,
+} from './isa/assemble.ts';
+export { AssemblyError, type Diagnostic } from './isa/assembly-error.ts';
 export { disassemble } from './isa/disassemble.ts';
 export type { AsmLine, Bits, Form, Rec } from './isa/form.ts';
 export { type A64Isa, a64 } from './isa/isa.ts';

@@ -66,7 +66,7 @@ export function isRegister(word: string): boolean {
 }
 
 /** Reads a general-purpose register: letter and number, 31 for the zero register or (`sp`) the stack pointer. */
-export function parseRegister(c: Cursor, sp: boolean): { letter: 'w' | 'x'; n: number } | undefined {
+function parseRegister(c: Cursor, sp: boolean): { letter: 'w' | 'x'; n: number } | undefined {
   const word = c.word() ?? '';
   const name = REGISTER_NAMES[word] ?? word;
   if (name === (sp ? 'sp' : 'xzr')) return { letter: 'x', n: 31 };
@@ -76,7 +76,7 @@ export function parseRegister(c: Cursor, sp: boolean): { letter: 'w' | 'x'; n: n
 }
 
 /** Text of general-purpose register `n`. */
-export function registerName(letter: 'w' | 'x', n: number, sp: boolean): string {
+function registerName(letter: 'w' | 'x', n: number, sp: boolean): string {
   if (n !== 31) return `${letter}${n}`;
   return sp ? (letter === 'w' ? 'wsp' : 'sp') : `${letter}zr`;
 }
@@ -210,7 +210,7 @@ const CLASSES: Readonly<Record<string, Operand>> = {
 };
 
 /** `0x…`, lower case. */
-export function hex(n: bigint): string {
+function hex(n: bigint): string {
   return `0x${n.toString(16)}`;
 }
 
