@@ -241,7 +241,7 @@ const pairs: readonly MemoryForm[] = [
 ];
 
 /** Sixteen bytes as two 64-bit halves. */
-export interface Halves {
+interface Halves {
   readonly lo: I64;
   readonly hi: I64;
 }

@@ -7,6 +7,7 @@ import { dataMultiplyForms } from './data-multiply.ts';
 import { dataRegisterForms } from './data-register.ts';
 import { exclusiveForms } from './exclusive.ts';
 import type { Feature, Form } from './form.ts';
+import { hintForms } from './hints.ts';
 import { literalForms } from './loads-stores-literal.ts';
 import { pairForms } from './loads-stores-pair.ts';
 import { registerForms } from './loads-stores-register.ts';
@@ -32,6 +33,7 @@ export const FORMS: readonly Form[] = [
   ...simdRegisterForms,
   ...simdStructureForms,
   ...systemForms,
+  ...hintForms,
 ];
 
 /** Features of the default CPU model: Armv8.0 with LSE, CRC32, PAN and RAS; SIMD registers can be moved only. */

@@ -36,7 +36,7 @@ interface Transfer {
 }
 
 /** All transfers. Size 3 with opc 2 is PRFM, the remaining two encodings are unallocated. */
-export const TRANSFERS: readonly Transfer[] = [
+const TRANSFERS: readonly Transfer[] = [
   { size: 0, opc: 0, verb: 'st', suffix: 'b', register: '<Wt>' },
   { size: 0, opc: 1, verb: 'ld', suffix: 'b', register: '<Wt>' },
   { size: 0, opc: 2, verb: 'ld', suffix: 'sb', register: '<Xt>' },

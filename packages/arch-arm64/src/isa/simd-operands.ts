@@ -3,8 +3,8 @@ import type { Bits, Cursor, Operand } from './form.ts';
 import { field } from './memory-form.ts';
 
 /** Arrangement suffixes by size and Q. */
-const ARRANGEMENTS = ['8b', '16b', '4h', '8h', '2s', '4s', '1d', '2d'] as const;
-const LANES = ['b', 'h', 's', 'd'] as const;
+const ARRANGEMENTS: readonly string[] = ['8b', '16b', '4h', '8h', '2s', '4s', '1d', '2d'];
+const LANES: readonly string[] = ['b', 'h', 's', 'd'];
 
 /** `{v0.T}`, `{v0.T, v1.T}`, `{v0.T-v2.T}`; spelled out where the numbers wrap around. */
 function printList(first: number, n: number, suffix: string): string {
@@ -48,7 +48,7 @@ export function registerList(n: number): Operand {
     parse: (c) => {
       const list = parseList(c, n);
       if (list === undefined || typeof list === 'string') return list;
-      const shape = ARRANGEMENTS.findIndex((a) => a === list.suffix);
+      const shape = ARRANGEMENTS.indexOf(list.suffix);
       return shape < 0 ? undefined : { Rt: list.first, size: shape >> 1, Q: shape & 1 };
     },
   };
@@ -77,7 +77,7 @@ export function laneIndex(n: number): Operand {
     parse: (c, b) => {
       const list = parseList(c, n);
       if (list === undefined || typeof list === 'string') return list;
-      const log2 = LANES.findIndex((l) => l === list.suffix);
+      const log2 = LANES.indexOf(list.suffix);
       if (log2 < 0 || Math.min(log2, 2) !== field(b, 'opcode') >> 1) return undefined;
       const index = c.take('[') ? c.number() : undefined;
       if (index === undefined || !c.take(']')) return 'a lane number in brackets';

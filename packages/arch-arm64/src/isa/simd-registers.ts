@@ -24,7 +24,7 @@ const log2Of = (b: Bits): number => ((field(b, 'opc') & 2) !== 0 ? 4 : field(b, 
 const allocated = (b: Bits): boolean => (field(b, 'opc') & 2) === 0 || b.size === 0;
 
 /** Writes `parts` to a SIMD&FP register from byte 0 up and clears what lies above them. */
-export function setVector(b: Builder, f: Fields, slot: string, log2: number, low: I64, high?: I64): void {
+function setVector(b: Builder, f: Fields, slot: string, log2: number, low: I64, high?: I64): void {
   b.setElem('v', f.slot(slot), 0, 8, low);
   b.setElem('v', f.slot(slot), 8, 8, log2 === 4 && high ? high : b.c64(0));
 }

@@ -148,10 +148,10 @@ const MULTIPLES: readonly MemoryForm[] = [
 ];
 
 /** Registers of a single-structure form: 1 to 4. */
-export const singleRegisters = (b: Bits): number => ((field(b, 'opcode') & 1) << 1) + field(b, 'R') + 1;
+const singleRegisters = (b: Bits): number => ((field(b, 'opcode') & 1) << 1) + field(b, 'R') + 1;
 
 /** Log2 of the lane size of a single-structure form. */
-export function laneLog2(b: Bits): number {
+function laneLog2(b: Bits): number {
   const scale = field(b, 'opcode') >> 1;
   if (scale === 3) return field(b, 'size');
   return scale === 2 && (field(b, 'size') & 1) === 1 ? 3 : scale;
@@ -173,7 +173,7 @@ function isSingle(b: Bits): boolean {
 }
 
 /** Lane number of a single-structure form. */
-export function lane(b: Bits): number {
+function lane(b: Bits): number {
   return ((field(b, 'Q') << 3) | (field(b, 'S') << 2) | field(b, 'size')) >> laneLog2(b);
 }
 

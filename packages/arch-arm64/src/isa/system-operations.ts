@@ -2,8 +2,6 @@
  * The named system instructions: IC, DC, AT, TLBI of EL0 and EL1 (DDI 0487 C5.3 to C5.5). All are SYS encodings; which
  * of them a vCPU has is its own business.
  */
-import { systemKey } from './sysreg-names.ts';
-
 /** A named system instruction. */
 export interface SystemOperation {
   readonly mnemonic: 'ic' | 'dc' | 'at' | 'tlbi';
@@ -61,9 +59,4 @@ export const SYSTEM_OPERATIONS: readonly SystemOperation[] = OPERATIONS.trim()
 
 function isMnemonic(s: string | undefined): s is SystemOperation['mnemonic'] {
   return s === 'ic' || s === 'dc' || s === 'at' || s === 'tlbi';
-}
-
-/** Key (op0 = 1) of the named system instruction, as slow operation `Sys` receives it. */
-export function systemOperationKey(o: SystemOperation): number {
-  return systemKey(1, o.op1, o.CRn, o.CRm, o.op2);
 }
