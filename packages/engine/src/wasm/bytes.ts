@@ -1,6 +1,6 @@
 /** A growing byte buffer with the variable-length integers of the WebAssembly binary format (core spec 5.2.2). */
 export class Bytes {
-  #data: Uint8Array = new Uint8Array(1024);
+  #data: Uint8Array = new Uint8Array(64);
   #length = 0;
 
   /** Bytes written so far. */

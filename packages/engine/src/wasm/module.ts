@@ -105,25 +105,25 @@ export function encodeModule(m: ModuleParts): Uint8Array<ArrayBuffer> {
 export function signatureIndex(types: Signature[], s: Signature): number {
   const same = (a: readonly number[], c: readonly number[]): boolean =>
     a.length === c.length && a.every((t, i) => t === c[i]);
-  const at = types.findIndex((t) => same(t.params, s.params) && same(t.results, s.results));
+  const at = types.findIndex((t) => t === s || (same(t.params, s.params) && same(t.results, s.results)));
   return at >= 0 ? at : types.push(s) - 1;
 }
 
 function body(b: Bytes, f: FunctionWriter): void {
-  const head = new Bytes();
   const runs: { type: number; count: number }[] = [];
   for (const type of f.locals) {
     const last = runs.at(-1);
     if (last?.type === type) last.count++;
     else runs.push({ type, count: 1 });
   }
-  head.u32(runs.length);
+  const size = (n: number): number => (n < 128 ? 1 : n < 16384 ? 2 : 3);
+  const head = runs.reduce((n, r) => n + size(r.count) + 1, size(runs.length));
+  b.u32(head + f.code.length + 1);
+  b.u32(runs.length);
   for (const r of runs) {
-    head.u32(r.count);
-    head.u8(r.type);
+    b.u32(r.count);
+    b.u8(r.type);
   }
-  b.u32(head.length + f.code.length + 1);
-  b.bytes(head.view());
   b.bytes(f.code.view());
   b.u8(Op.end);
 }
