@@ -38,6 +38,11 @@ export const Cause = {
   Device: 4,
   /** The lab has no frame left for a private copy. */
   NoMemory: 5,
+  /**
+   * The pc has a tag in its ignored top byte. AArch64.BranchAddr() takes it away at the branch; here the fetch does,
+   * before the target's first instruction.
+   */
+  TaggedPc: 6,
 } as const;
 
 /** The access that stopped the guest; one object, reused. */
@@ -211,6 +216,10 @@ export class Arm64Port implements AccessPort, TableReader {
     if (hi >> 24 !== sign) {
       if (!topByteIgnored(s, hi)) {
         this.#stage1(a, FSC.Translation);
+        return false;
+      }
+      if (need === EXEC) {
+        this.#record(a, Cause.TaggedPc, 0, false);
         return false;
       }
       this.#tagged = true;

@@ -92,6 +92,7 @@ interface ControlState {
   readonly completion: number;
   readonly spared: number;
   readonly trapped: number;
+  readonly stepped: 0 | 1 | 2;
   readonly debt: number;
   readonly guards: number;
   readonly fault: { readonly esr: number; readonly far: bigint; readonly hpfar: bigint };
@@ -115,6 +116,7 @@ function control(v: Arm64Vcpu): Cell {
       completion: v.completion,
       spared: v.port.spared,
       trapped: v.trappedEsr,
+      stepped: v.stepped,
       debt: v.debt,
       guards: v.pluginGuards,
       fault: { ...v.fault },
@@ -133,6 +135,7 @@ function control(v: Arm64Vcpu): Cell {
       v.completion = c.completion;
       v.port.spared = c.spared;
       v.trappedEsr = c.trapped;
+      v.stepped = c.stepped;
       v.debt = c.debt;
       v.pluginGuards = c.guards;
       v.fault = { ...c.fault };

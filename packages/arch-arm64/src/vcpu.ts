@@ -102,6 +102,8 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   presentAbort(a: PresentedAbort): void {
     this.presented.present(a);
   }
+  /** Software step: 1 = an instruction was stepped, 2 = a load-exclusive; the step exception is next. */
+  stepped: 0 | 1 | 2 = 0;
   /** ESR_EL2 of the last trapped call. */
   trappedEsr = 0;
   /** Syndrome of the pending device load: register slot | sign << 8 | 64-bit << 9; -1 for a store. */
@@ -291,9 +293,12 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     if (s.ps & PS.IL) takeSync(this, EC.IllegalState, 0);
     else if (s.pcLo & 3) this.pcAlignmentFault();
     else if (this.#stepping() && (s.ps & PS.SS) === 0) {
-      takeSync(this, s.el === 0 ? EC.StepLower : EC.Step, (1 << 24) | 0x22);
+      // ISV: an instruction was stepped; EX: it was a load-exclusive
+      const iss = this.stepped ? (1 << 24) | (this.stepped === 2 ? 1 << 6 : 0) : 0;
+      takeSync(this, s.el === 0 ? EC.StepLower : EC.Step, iss | 0x22);
     } else {
       s.ps &= ~PS.SS;
+      this.stepped = (this.instructionWord() & 0x3f40_0000) === 0x0840_0000 ? 2 : 1;
       const leave = this.cpu.run(1);
       this.#lookAhead();
       return leave;
@@ -312,6 +317,11 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   faulted(): NextStep {
     const f = this.port.fault;
     if (f.cause === Cause.Device) return Next.Device;
+    if (f.cause === Cause.TaggedPc) {
+      const hi = this.state.pcHi;
+      this.state.setPc(this.state.pcLo, ((hi << 8) >> 8) | 0);
+      return Next.Run;
+    }
     if (f.cause !== Cause.Stage1) {
       this.#request = 'abort';
       return Next.Handle;
@@ -490,6 +500,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     this.#attention = true;
   }
   modeChanged(): void {
+    this.stepped = 0;
     const context = this.state.el === 0 ? CONTEXT_EL0 : CONTEXT_EL1;
     if (context !== this.context) {
       this.context = context;
