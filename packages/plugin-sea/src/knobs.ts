@@ -174,6 +174,12 @@ export const SEA_KNOBS = {
     'whether a refused SError half leaves the injected SEA behind',
     'arch/arm64/kvm/guest.c',
   ),
+  eventsWithIabt: of(
+    ['no', 'yes'],
+    'no',
+    'whether KVM has the proposed ext_iabt_pending and ext_abt_esr of kvm_vcpu_events',
+    'KVM: arm64: "A couple of improvements for VMM to inject external abort to guest" (not merged)',
+  ),
   serrorInjection: of(
     ['softwareEntry', 'vseOnly'],
     'softwareEntry',
@@ -203,7 +209,15 @@ export const SEA_KNOBS = {
 /** Values of {@link SEA_KNOBS}. */
 export type SeaKnobs = { readonly [K in keyof typeof SEA_KNOBS]: (typeof SEA_KNOBS)[K]['default'] };
 
+/** Knobs of VMs seen so far: exits ask every time. */
+const known: WeakMap<object, SeaKnobs> = new WeakMap();
+
 /** The plugin's knobs out of a VM's. */
 export function seaKnobs(all: Readonly<Record<string, unknown>>): SeaKnobs {
-  return Object.fromEntries(Object.keys(SEA_KNOBS).map((k) => [k, all[`sea.${k}`]])) as SeaKnobs;
+  let own = known.get(all);
+  if (!own) {
+    own = Object.fromEntries(Object.keys(SEA_KNOBS).map((k) => [k, all[`sea.${k}`]])) as SeaKnobs;
+    known.set(all, own);
+  }
+  return own;
 }

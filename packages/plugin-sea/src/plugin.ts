@@ -48,6 +48,7 @@ export function rules(k: SeaKnobs): Partial<KvmRules> {
     eventsCommit: k.eventsCommit,
     eventsUninit: k.eventsUninit,
     eventsAtomic: k.eventsAtomic === 'yes',
+    eventsWithIabt: k.eventsWithIabt === 'yes',
     serror: k.serrorInjection,
     serrorTopByte: k.vserrorTopByte === 'BD' ? 0xbd : 0xbf,
     serrorWhilePending: k.serrorWhilePending,

@@ -152,7 +152,8 @@ function exit(s: Seen & { saw: 'sea' }, t: Touch): string {
   const nested = Number(s.esr >> 26n) === 0x25;
   const gva = s.gva === t.v ? '' : `,gva=${s.gva === 0n ? '0' : 'stale'}`;
   const gpa = s.gpa === t.i ? '' : `,gpa=${s.gpa === 0n ? '0' : 'stale'}`;
-  const flags = nested ? ',flags=stale' : s.flags === 1n ? '' : `,flags=${s.flags}`;
+  const plain = s.flags === 1n && s.gpa !== 0n;
+  const flags = nested ? ',flags=stale' : plain ? '' : `,flags=${s.flags}`;
   return `X(${hex(s.esr)}${gva}${gpa}${flags})`;
 }
 

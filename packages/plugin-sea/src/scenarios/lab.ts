@@ -356,7 +356,13 @@ export class Lab {
     const completed = this.seen().some((s) => s.saw === 'record' && s.record.note === 'past');
     // memory_failure took a claimed page, and its content with it
     const lost = this.seen().some((s) => s.saw === 'signal');
-    if (!completed && !lost && this.#before && this.#known && !equal(this.#before, this.vm.read(this.plan.i, 4096)))
+    if (
+      !completed &&
+      !lost &&
+      this.#before &&
+      this.#known &&
+      !equal(this.#before, this.vm.read(this.plan.i, 4096))
+    )
       codes.push('RAM changed?');
     const counting = this.#case.column === 'P5';
     const actual = counting ? deriveCounts(this.seen(), this.touch, this.counters) : codes.join(' | ');
@@ -378,7 +384,9 @@ function runPage(v: Vcpu): Uint8Array {
 }
 
 function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((x, i) => x === b[i]);
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 function show(s: Seen): string {

@@ -37,6 +37,8 @@ export function makeMachine(o: MachineOptions): SeaMachine {
   const set: Record<string, string> = {};
   for (const [id, v] of Object.entries(o.knobs)) if (id in SEA_KNOBS) set[`sea.${id}`] = String(v);
   if (o.capabilityLate) set['sea.capEnabled'] = 'off';
+  // a VMM can only use an interface that its kernel has
+  if (o.knobs['replay'] === 'eventsWithIabt') set['sea.eventsWithIabt'] = 'yes';
   const vm: Vm = createVm({
     arch: arm64({ df2: o.df2 ?? false }),
     plugins: [sea()],

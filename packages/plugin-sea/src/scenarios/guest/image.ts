@@ -136,18 +136,25 @@ export function buildGuest(s: GuestSetup): GuestImage {
   };
 }
 
+const PAGE = 4096;
+
 /** Guest memory that is not zero, by page. */
 class Pages {
-  readonly #pages = new Map<bigint, Uint8Array>();
+  readonly #pages = new Map<number, Uint8Array>();
   write(gpa: bigint, bytes: Uint8Array): void {
-    bytes.forEach((b, i) => {
-      if (b === 0) return;
-      const at = gpa + BigInt(i);
-      const page = at & ~0xfffn;
-      const p = this.#pages.get(page) ?? new Uint8Array(4096);
-      this.#pages.set(page, p);
-      p[Number(at & 0xfffn)] = b;
-    });
+    let at = Number(gpa);
+    for (let done = 0; done < bytes.length; ) {
+      const n = Math.min(bytes.length - done, PAGE - (at % PAGE));
+      const part = bytes.subarray(done, done + n);
+      if (part.some((b) => b !== 0)) this.#page(at - (at % PAGE)).set(part, at % PAGE);
+      done += n;
+      at += n;
+    }
+  }
+  #page(gpa: number): Uint8Array {
+    const p = this.#pages.get(gpa) ?? new Uint8Array(PAGE);
+    this.#pages.set(gpa, p);
+    return p;
   }
   word(gpa: bigint, v: bigint): void {
     this.write(
@@ -156,7 +163,7 @@ class Pages {
     );
   }
   pieces(): Piece[] {
-    return [...this.#pages].map(([gpa, bytes]) => ({ gpa, bytes }));
+    return [...this.#pages].map(([gpa, bytes]) => ({ gpa: BigInt(gpa), bytes }));
   }
 }
 
