@@ -309,6 +309,7 @@ export class Arm64Port implements AccessPort, TableReader {
     if (how === 0 || this.spared === this.#s.pcLo) {
       const frame = this.#stage2.lookup(gfn, write, true);
       if (frame >= 0) {
+        this.spared = -1;
         out.frame = frame;
         out.cache = false;
         return Resolved.Ram;

@@ -35,17 +35,18 @@ export class SErrors {
     return (this.#c.state.ps & PS.A) !== 0;
   }
 
-  /** kvm_inject_serror_esr: a software entry where it can be taken now (6.17), else VSE. */
-  inject(iss: number): void {
+  /** kvm_inject_serror_esr: a software entry where it can be taken now (6.17; `true`), else VSE. */
+  inject(iss: number): boolean {
     const c = this.#c;
     const nmea = c.model.df2 && (c.state.lo(SR.SCTLR2_EL1) & NMEA) !== 0;
     if (this.#rules.serror === 'softwareEntry' && (!this.#masked || nmea)) {
       takeSError(c, iss, { by: 'kvm' }, this.#rules.serrorTopByte === 0xbf ? 1 : 0);
-      return;
+      return true;
     }
     if (this.pending && this.#rules.serrorWhilePending === 'queue') this.queue.push(iss);
     else this.pend(iss);
     c.interruptsChanged();
+    return false;
   }
   /** Sets VSE and VSESR. */
   pend(iss: number): void {

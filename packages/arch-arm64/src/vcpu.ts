@@ -3,6 +3,7 @@ import {
   type ArchVcpu,
   type Cell,
   type Exit,
+  PAGE_SIZE,
   Stop,
   type StopReason,
   type Task,
@@ -116,6 +117,8 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   #request: 'abort' | 'smccc' | 'intercept' = 'abort';
   #guard = 0;
   #yield = false;
+  /** In {@link enter}: what it has retired is not in the vCPU's time yet. */
+  #inside = false;
   #attention = true;
   /** IL, misaligned pc or stepping: look before each instruction. */
   #special = false;
@@ -170,7 +173,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     this.timer = new Timer(
       this.state,
       p.model.frequency,
-      () => this.core.now + this.retired * this.vm.clock.nsPerInstruction,
+      () => this.core.now + (this.#inside ? this.retired * this.vm.clock.nsPerInstruction : 0),
       () => {
         this.#yield = true;
         this.#attention = true;
@@ -529,8 +532,9 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     this.cpu.setContext(this.context);
     this.cpu.flush();
   }
-  zapped(_gfn: number, _count: number): void {
-    this.cpu.flush();
+  zapped(_gfn: number, _count: number, pfn: number): void {
+    if (pfn > 0) this.cpu.dropFrame(pfn * PAGE_SIZE);
+    else this.cpu.flush();
   }
   /** After restore: everything derived follows the state. */
   restored(): void {
@@ -572,8 +576,9 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     return end === WalkEnd.Done ? BigInt(this.#walk.pa) : undefined;
   }
   injectSError(iss: number = IDS): void {
+    if (!this.serrors.inject(iss)) return;
     this.core.cancelDevice();
-    this.serrors.inject(iss);
+    this.completion = -1;
     this.debt++;
   }
   injectSea(iabt: boolean, far: bigint): boolean {

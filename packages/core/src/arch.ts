@@ -85,8 +85,11 @@ export interface ArchVcpu {
   prepare(): Exit | undefined;
   /** Drops every derived translation (after restore, slot changes). */
   flush(): void;
-  /** Stage 2 lost its mappings of `count` guest frames from `gfn` on: drop what was derived from them. */
-  zapped(gfn: number, count: number): void;
+  /**
+   * Stage 2 changed its mappings of `count` guest frames from `gfn` on: drop what was derived from them. `pfn`: the
+   * frame concerned when it is exactly one, else -1.
+   */
+  zapped(gfn: number, count: number, pfn: number): void;
   /** Observer's walk of stage 1: changes nothing, not even access flags. */
   walk(gva: bigint, access: 'read' | 'write' | 'exec'): Walk;
   /** One line of assembly per instruction from guest memory; length in bytes. Unreadable memory says so. */

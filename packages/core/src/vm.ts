@@ -6,6 +6,7 @@ import type { Cell } from './cell.ts';
 import { Clock } from './clock.ts';
 import { FaultyardError } from './errors.ts';
 import type { Exit, ExitCodec, ExitKind } from './exit.ts';
+import { GuestMemory } from './guest-memory.ts';
 import { AddressSpace } from './host/address-space.ts';
 import { HostMemory } from './host/memory.ts';
 import { type KnobDef, type Knobs, type KnobValue, resolveKnobs } from './knob.ts';
@@ -178,8 +179,8 @@ export class Vm<E extends ExitKind = ExitKind> {
       for (const c of v.arch.cells) this.#addCell(c);
       for (const f of onVcpu) f(v as Vcpu);
     }
-    this.stage2.onZap((gfn, count) => {
-      for (const v of vcpus) v.arch.zapped(gfn, count);
+    this.stage2.onZap((gfn, count, pfn) => {
+      for (const v of vcpus) v.arch.zapped(gfn, count, pfn);
     });
     if (o.schedule) this.scheduler.schedule = o.schedule;
     for (const s of o.memslots ?? []) this.addMemory(s);
