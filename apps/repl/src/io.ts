@@ -29,7 +29,8 @@ const PLAIN_COLUMNS = 100;
 export function processIo(): Io {
   const { stdin, stdout, stderr, env } = process;
   const plain = env['TERM'] === 'dumb' || Boolean(env['NO_COLOR']);
-  const colors = Boolean(env['FORCE_COLOR']) || (stdout.isTTY === true && !plain);
+  const forced = Boolean(env['FORCE_COLOR']) && env['FORCE_COLOR'] !== '0';
+  const colors = forced || (stdout.isTTY === true && !plain);
   return {
     input: stdin,
     out: stdout,

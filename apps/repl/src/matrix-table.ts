@@ -2,7 +2,7 @@
  * A decision table on a terminal of any width: rows and columns of cells that fill in as they are run.
  *
  * A cell shows its outcome code, wrapped at blanks; where that is too wide for the terminal, the code without the parts in
- * parentheses; where that is too wide, only whether it is as expected. Tables with too many columns are cut into bands.
+ * parentheses. A table that is still too wide is cut into bands of columns.
  */
 import type { Colors } from './io.ts';
 
@@ -15,7 +15,7 @@ export interface DrawnCell {
 }
 
 /** How much of an outcome code fits. */
-type Detail = 'full' | 'heads' | 'mark';
+type Detail = 'full' | 'heads';
 
 /** A group of columns that fit side by side. */
 interface Band {
@@ -35,7 +35,6 @@ const SEPARATOR = ' │ ';
 const MARK = 2;
 
 function words(code: string, detail: Detail): string[] {
-  if (detail === 'mark') return [];
   const text = detail === 'heads' ? code.replace(/\([^)]*\)/g, '') : code;
   return text.split(/\s+/).filter(Boolean);
 }
@@ -68,7 +67,7 @@ export function layoutMatrix(
   const natural = (column: string, detail: Detail): number =>
     Math.max(column.length, ...codes(column).map((c) => MARK + words(c, detail).join(' ').length));
   const total = (widths: readonly number[]): number => widths.reduce((a, w) => a + w + SEPARATOR.length, 0);
-  for (const detail of ['full', 'heads', 'mark'] as const) {
+  for (const detail of ['full', 'heads'] as const) {
     const widths = columns.map((c) => longest(c, detail));
     if (total(widths) > room) continue;
     // what is left over goes to the columns that would wrap

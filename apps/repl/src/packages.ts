@@ -1,6 +1,7 @@
 /** Packages named with `--plugin`: a file or a package of the user's, loaded and sorted like the built-in ones. */
 import { isPlugin } from '@faultyard/core';
-import type { Architecture, Exports, LoadedPackage } from './builtin.ts';
+import { isArchitecture } from './architectures/architecture.ts';
+import type { Exports, LoadedPackage } from './builtin.ts';
 import { UserError } from './errors.ts';
 import type { Importer } from './modules/importer.ts';
 import { isScenarioSet, type ScenarioSet } from './scenarios.ts';
@@ -47,17 +48,6 @@ export async function loadPackage(specifier: string, load: Importer): Promise<Lo
       `--plugin ${specifier}: it exports neither a plugin nor scenarios\nexport a value made by definePlugin, or a function that returns one`,
     );
   return found;
-}
-
-/** Whether a value is what `lab` needs of an architecture. */
-function isArchitecture(value: unknown): value is Architecture {
-  const arch = value as Partial<Architecture> | null;
-  return (
-    typeof arch === 'object' &&
-    arch !== null &&
-    typeof arch.plugin === 'function' &&
-    typeof arch.assemble === 'function'
-  );
 }
 
 /** The scenario sets a package exports, from either entry. */

@@ -126,11 +126,13 @@ export function openDesk(options: DeskOptions): HelpDesk {
   const pluginTopics = (plugin: AnyPlugin): Topic[] => {
     const { def } = plugin;
     const heading: Topic = { title: def.name, tag: 'plugin', lines: [def.summary ?? ''] };
+    const kinds = Object.keys(def.exits ?? {});
+    const operations = (def.ops ?? []).map((op) => op.name as string);
     return [
       heading,
-      ...exitTopics([plugin], library),
+      ...exitTopics([plugin], library).filter((t) => kinds.includes(t.title)),
       ...capTopics([plugin]),
-      ...opTopics([plugin], library),
+      ...opTopics([plugin], library).filter((t) => operations.includes(t.title)),
       ...knobTopics([plugin]),
     ];
   };

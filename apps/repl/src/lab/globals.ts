@@ -3,7 +3,8 @@
  * Their documentation is what `help` shows.
  */
 import type { Exit, Snapshot, TraceEvent, Vcpu, Vm, Walk } from '@faultyard/core';
-import type { Architecture, Exports, LoadedPackage } from '../builtin.ts';
+import { type Architecture, bytesAt, type Code } from '../architectures/architecture.ts';
+import type { Exports, LoadedPackage } from '../builtin.ts';
 import { runMatrix } from '../commands/matrix.ts';
 import { UserError } from '../errors.ts';
 import type { Help, HelpDesk } from '../help/desk.ts';
@@ -45,13 +46,13 @@ export interface SessionGlobals {
   vm: Vm | undefined;
   /** vCPU 0 of the current machine. Its registers are members: `cpu.x0 = 0x40002000n`, `cpu.esr_el1`. */
   cpu: Cpu | undefined;
-  /** Assembles for the current machine: `` asm`ldr x1, [x2]; wfi` ``. Returns the bytes. */
+  /** Assembles for the current machine: `` asm`ldr x1, [x2]; wfi` ``. Returns the code, for `load`. */
   asm: Assemble;
   /**
-   * Writes bytes (of `asm`, for example) to guest memory at a gpa and points vCPU 0 at them; `{ pc: false }` leaves the
+   * Writes code of `asm`, or any bytes, to guest memory at a gpa and points vCPU 0 at them; `{ pc: false }` leaves the
    * vCPU alone. Returns the written bytes as a dump.
    */
-  load(gpa: bigint | number, code: Uint8Array, options?: { readonly pc?: boolean }): Dump;
+  load(gpa: bigint | number, code: Code, options?: { readonly pc?: boolean }): Dump;
   /**
    * Steps the current machine to its next exit and returns it; `run(1)` executes one instruction. With a name it runs that
    * scenario instead: `run('sea/1', { set: { walkRule: 'v2' } })`.
@@ -151,9 +152,10 @@ export function createGlobals(
     asm: (text, ...values) => here().machine.asm(text, ...values),
     load(gpa, code, { pc = true } = {}) {
       const { vm, cpu } = here().machine;
-      vm.write(gpa, code);
+      const bytes = bytesAt(code, BigInt(gpa));
+      vm.write(gpa, bytes);
       if (pc) cpu.pc = BigInt(gpa);
-      return new Dump(BigInt(gpa), code);
+      return new Dump(BigInt(gpa), bytes);
     },
     run: ((what?: number | string, options?: RunOptions) => {
       if (typeof what === 'string')
@@ -189,7 +191,7 @@ export function createGlobals(
     },
     walk: (gva, access = 'read') =>
       printableWalk(BigInt(gva), here().machine.cpu.arch.walk(BigInt(gva), access)),
-    regs: (which) => new Registers(here().machine.cpu, which),
+    regs: (which) => new Registers(here().machine.cpu, which, decoders()),
     trace: (count = 20) => printableEvents(here().machine.vm.trace.events().slice(-count)),
     use(machine) {
       const known = made.get(machine.vm);

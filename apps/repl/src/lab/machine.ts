@@ -12,7 +12,7 @@ import {
   type Vm,
   type VmOptions,
 } from '@faultyard/core';
-import type { Architecture } from '../builtin.ts';
+import type { Architecture, Code } from '../architectures/architecture.ts';
 import { Listing } from '../show/memory.ts';
 import { Registers } from '../show/registers.ts';
 import { hex, PRINT, type PrintOptions, printsAs } from '../show/text.ts';
@@ -21,10 +21,7 @@ import { hex, PRINT, type PrintOptions, printsAs } from '../show/text.ts';
 export type Cpu = Vcpu & { [register: string]: bigint };
 
 /** The tagged template that assembles for one architecture: `` asm`ldr x1, [x2]; wfi` ``. */
-export type Assemble = (
-  text: TemplateStringsArray,
-  ...values: readonly (bigint | number | string)[]
-) => Uint8Array;
+export type Assemble = (text: TemplateStringsArray, ...values: readonly (bigint | number | string)[]) => Code;
 
 /** What `lab.<architecture>()` returns. */
 export interface Machine {
@@ -72,7 +69,13 @@ export function createMachine(
   const machine: Machine = {
     vm,
     cpu: vm.vcpus[0] as Cpu,
-    asm: (text, ...values) => arch.assemble(String.raw(text, ...values.map(operandText))),
+    asm(strings, ...values) {
+      const text = String.raw(strings, ...values.map(operandText));
+      return printsAs(
+        arch.assemble(text),
+        ({ stylize }) => `${stylize('asm', 'special')} { ${text.trim()} }`,
+      );
+    },
   };
   return printsAs(machine, (options) => printVm.call(vm, 0, options));
 }

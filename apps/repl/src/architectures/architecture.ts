@@ -1,0 +1,42 @@
+/** What a session needs of an architecture beyond what core asks of it. A plugin's module may export one of its own. */
+import type { AnyPlugin, Vcpu } from '@faultyard/core';
+import type { FieldDecoder } from '../show/exits.ts';
+
+/** Code to load: bytes, or something that becomes bytes at an address. */
+export type Code =
+  | Uint8Array
+  | { readonly bytes: Uint8Array; at?(origin: bigint): { readonly bytes: Uint8Array } };
+
+/** An event that KVM's userspace can inject into a vCPU. */
+export type InjectEvent = (vcpu: Vcpu, options: Readonly<Record<string, unknown>>) => void;
+
+/** An architecture of `lab`. */
+export interface Architecture {
+  /** `arm64`: the name of its function in `lab`. */
+  readonly name: string;
+  /** Makes the architecture plugin with its own options. */
+  plugin(options: Readonly<Record<string, unknown>>): AnyPlugin;
+  /** Assembles statements separated by line ends or `;`. */
+  assemble(text: string): Code;
+  /** Events by name. */
+  readonly events: Readonly<Record<string, InjectEvent>>;
+  /** Payload fields of exits about which more can be said than their number. */
+  readonly decoders: Readonly<Record<string, FieldDecoder>>;
+}
+
+/** Whether a value is an architecture. */
+export function isArchitecture(value: unknown): value is Architecture {
+  const arch = value as Partial<Architecture> | null;
+  return (
+    typeof arch === 'object' &&
+    arch !== null &&
+    typeof arch.plugin === 'function' &&
+    typeof arch.assemble === 'function'
+  );
+}
+
+/** The bytes of code that is loaded at an address. */
+export function bytesAt(code: Code, origin: bigint): Uint8Array {
+  if (code instanceof Uint8Array) return code;
+  return code.at ? code.at(origin).bytes : code.bytes;
+}

@@ -1,0 +1,194 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { describe, expect, test } from 'vitest';
+import { ABACUS, command, PROGRAM, program } from './commands.ts';
+
+const folder = (): string => mkdtempSync(join(tmpdir(), 'faultyard-cli-'));
+
+describe('list', () => {
+  test('--json -> an array of scenarios and nothing else', async () => {
+    const { out, err, status } = await command(['list', '--json']);
+    expect(JSON.parse(out)).toMatchObject([
+      { id: 'abacus/1', plugin: 'abacus', aliases: ['abacus/load'], columns: ['exit', 'zero'] },
+      { id: 'abacus/2' },
+    ]);
+    expect([err, status]).toEqual(['', 0]);
+  });
+  test('a prefix -> only those; one that nothing has -> 2', async () => {
+    expect((await command(['list', 'abacus/2'])).out).not.toContain('abacus/1');
+    expect((await command(['list', 'nothing'])).status).toBe(2);
+  });
+});
+
+describe('run', () => {
+  test('--json -> the contract, and 0', async () => {
+    const { out, status } = await command(['run', 'abacus/load', '--json']);
+    expect(JSON.parse(out)).toEqual({
+      scenario: 'abacus/1',
+      column: 'exit',
+      set: {},
+      outcome: 'X(memory-fault) r0=1',
+      expected: 'X(memory-fault) r0=1',
+      ok: true,
+      exits: ['memory-fault'],
+      instructions: 1,
+      stateHash: expect.stringMatching(/^[0-9a-f]{16}$/),
+    });
+    expect(status).toBe(0);
+  });
+  test('--set a knob that changes the outcome -> not ok, 1', async () => {
+    const { out, status } = await command(['run', 'abacus/1', '--json', '--set', 'onPoison=zero']);
+    expect(JSON.parse(out)).toMatchObject({ set: { onPoison: 'zero' }, outcome: 'H r0=2', ok: false });
+    expect(status).toBe(1);
+  });
+  test('--column -> what that column expects', async () => {
+    const { out, status } = await command(['run', 'abacus/1', '--column', 'zero']);
+    expect(out).toContain('✓ as expected');
+    expect(out).toContain('H r0=2');
+    expect(status).toBe(0);
+  });
+  test.each([
+    [['run', 'abacus/9'], /unknown scenario "abacus\/9"; did you mean abacus\/1/],
+    [['run'], /takes one scenario.*\nusage: run/],
+    [['run', 'abacus/1', 'abacus/2'], /takes one scenario, not 2/],
+    [['run', 'abacus/1', '--set', 'onPoison'], /--set takes knob=value/],
+    [
+      ['run', 'abacus/1', '--set', 'onPoison=maybe'],
+      /abacus.onPoison does not take "maybe"; its values: exit, zero/,
+    ],
+    [['run', 'abacus/1', '--set', 'a=1', '--set', 'a=2'], /set twice/],
+    [['run', 'abacus/1', '--column', 'zeros'], /unknown column "zeros"; did you mean zero/],
+    [['run', 'abacus/1', '--bogus'], /Unknown option '--bogus'\noptions here: .*--set/],
+    [['matrx', 'abacus'], /unknown command "matrx"; did you mean matrix/],
+    [['matrix', 'abacos'], /unknown matrix "abacos"; did you mean abacus/],
+    [['script'], /takes one file/],
+    [['--json'], /--json needs a command/],
+  ])('%j -> says what to do, nothing on standard output, 2', async (args, message) => {
+    const { out, err, status } = await command(args);
+    expect(err).toMatch(message);
+    expect([out, status]).toEqual(['', 2]);
+  });
+});
+
+describe('matrix', () => {
+  test('--json -> every cell, 1 because one is not as expected', async () => {
+    const { out, status } = await command(['matrix', 'abacus', '--json']);
+    expect(JSON.parse(out)).toEqual([
+      {
+        row: '1',
+        column: 'exit',
+        expected: 'X(memory-fault) r0=1',
+        actual: 'X(memory-fault) r0=1',
+        ok: true,
+      },
+      { row: '1', column: 'zero', expected: 'H r0=2', actual: 'H r0=2', ok: true },
+      { row: '2', column: 'exit', expected: 'X(other) r0=9', actual: 'X(memory-fault) r0=1', ok: false },
+    ]);
+    expect(status).toBe(1);
+  });
+  test('a row in which all is well -> its table, 0', async () => {
+    const { out, status } = await command(['matrix', 'abacus/1']);
+    expect(out).toContain('2 cells, 2 as expected, 0 not');
+    expect(status).toBe(0);
+  });
+  test('a pipe -> plain text; a terminal -> rows redrawn in place', async () => {
+    expect((await command(['matrix', 'abacus'])).out).not.toContain('\x1b');
+    expect((await command(['matrix', 'abacus'], { terminal: true })).out).toContain('\x1b[1A\r\x1b[J1');
+  });
+});
+
+describe('help and version', () => {
+  test('--help -> every command; <command> --help -> its usage', async () => {
+    const { out, status } = await command(['--help']);
+    for (const name of ['list', 'run', 'matrix', 'script'])
+      expect(out).toMatch(new RegExp(`^  ${name}\\b`, 'm'));
+    expect(status).toBe(0);
+    expect((await command(['run', '--help'])).out).toContain('--set <knob>=<value>');
+  });
+  test('--version -> the version', async () => {
+    expect((await command(['--version'])).out).toBe('1.2.3\n');
+  });
+});
+
+describe('as a program', () => {
+  test('a script outside of any package, with await, imports, types and session globals', async () => {
+    const cwd = folder();
+    writeFileSync(join(cwd, 'helper.ts'), "export const word: string = 'dep';\n");
+    writeFileSync(
+      join(cwd, 'script.ts'),
+      [
+        "import { hex } from '@faultyard/core';",
+        "import { word } from './helper.ts';",
+        'const { cpu } = lab.abacus();',
+        'load(0x4000_0000n, new Uint8Array([1, 1, 0]));',
+        'await Promise.resolve();',
+        'console.log(word, run().kind, hex(cpu.r0 as bigint));',
+      ].join('\n'),
+    );
+    const plain = await program(['script', 'script.ts', '--plugin', ABACUS], { cwd });
+    expect(plain).toEqual({ out: 'dep hlt 0x2\n', err: '', status: 0 });
+    const json = await program(['script', './script.ts', '--json', '--plugin', ABACUS], { cwd });
+    expect(JSON.parse(json.out)).toMatchObject({
+      script: './script.ts',
+      ok: true,
+      exits: ['hlt'],
+      instructions: 2,
+    });
+    expect(json.err).toBe('dep hlt 0x2\n');
+  }, 30_000);
+  test('a script that throws -> where, and 1; one that is not there -> 2', async () => {
+    const cwd = folder();
+    writeFileSync(
+      join(cwd, 'bad.ts'),
+      'interface Gone {\n  x: 1;\n}\nfunction f(): never {\n  throw new Error("here");\n}\nf();\n',
+    );
+    const bad = await program(['script', 'bad.ts'], { cwd });
+    expect(bad.err).toMatch(/^Error: here\n.*bad\.ts:5:/);
+    expect([bad.out, bad.status]).toEqual(['', 1]);
+    const gone = await program(['script', 'gone.ts'], { cwd });
+    expect(gone.err).toContain('there is no file gone.ts');
+    expect(gone.status).toBe(2);
+  }, 30_000);
+  test('a session saved -> a scenario that runs as expected, and not when a knob is set otherwise', async () => {
+    const cwd = folder();
+    const input = [
+      'const { vm, cpu, asm } = lab.abacus()',
+      'load(0x4000_0000n, asm`inc load; halt`); cpu.r2 = 0x4000_2000n',
+      'poison(0x4000_2000n)',
+      'let e = run()',
+      'const s = snap()',
+      'heal(e.gpa); let e = run()',
+      'restore(s)',
+      "save('counted')",
+    ];
+    const session = await program(['--plugin', ABACUS], { cwd, input: input.join('\n') });
+    expect(session.err).toBe('');
+    expect(session.out).toMatch(/^memory-fault pc=0x40000001 .*gpa=0x40002000.*-1\/EHWPOISON$/m);
+    expect(session.out).toContain("'./counted.ts'");
+    expect(session.status).toBe(0);
+    const again = await program(['run', 'counted.ts', '--json', '--plugin', ABACUS], { cwd });
+    expect(JSON.parse(again.out)).toMatchObject({
+      scenario: 'counted',
+      ok: true,
+      exits: ['memory-fault', 'hlt'],
+    });
+    expect(again.status).toBe(0);
+    const other = await program(
+      ['run', 'counted.ts', '--json', '--set', 'onPoison=zero', '--plugin', ABACUS],
+      { cwd },
+    );
+    expect(JSON.parse(other.out)).toMatchObject({ ok: false });
+    expect(other.status).toBe(1);
+    expect(readFileSync(join(cwd, 'counted.ts'), 'utf8')).toContain(`--plugin ${ABACUS}`);
+  }, 30_000);
+  test('a reader that goes away -> no message', async () => {
+    const words = [process.execPath, ...PROGRAM, '--help'].map((w) => `'${w}'`).join(' ');
+    const app = fileURLToPath(new URL('..', import.meta.url));
+    const { stderr } = await promisify(execFile)('sh', ['-c', `${words} | true`], { cwd: app });
+    expect(stderr).toBe('');
+  }, 30_000);
+});

@@ -1,0 +1,132 @@
+/** The program on a real terminal: a pty that script(1) makes. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterEach, describe, expect, test } from 'vitest';
+import { environment, PROGRAM } from './commands.ts';
+
+const hasScript = spawnSync('script', ['--version']).status === 0;
+const CTRL_C = '\x03';
+const PATIENCE_MS = 20_000;
+
+let child: ChildProcess | undefined;
+afterEach(() => {
+  child?.kill('SIGKILL');
+});
+
+/** A person at a terminal. */
+interface Person {
+  /** Types a line and presses Enter. */
+  type(line: string): void;
+  press(key: string): void;
+  /** Waits for new output that matches; returns it. */
+  sees(pattern: RegExp): Promise<string>;
+  /** Waits for the end of the program. */
+  leaves(): Promise<number | null>;
+}
+
+/** Sits down at a terminal with the program running. */
+function sitDown(env: NodeJS.ProcessEnv = {}): Person {
+  const words = [process.execPath, ...PROGRAM].map((w) => `'${w}'`).join(' ');
+  const started = spawn('script', ['-qfec', `stty cols 100; exec ${words}`, '/dev/null'], {
+    cwd: fileURLToPath(new URL('..', import.meta.url)),
+    env: { ...environment(), TERM: 'xterm', ...env },
+  });
+  child = started;
+  let text = '';
+  let seen = 0;
+  started.stdout.on('data', (chunk: Buffer) => {
+    text += chunk.toString();
+  });
+  const press = (key: string): void => {
+    started.stdin.write(key);
+  };
+  return {
+    press,
+    type: (line) => press(`${line}\r`),
+    async sees(pattern) {
+      for (let waited = 0; waited < PATIENCE_MS; waited += 20) {
+        const fresh = text.slice(seen);
+        const hit = pattern.exec(fresh);
+        if (hit) {
+          seen += hit.index + hit[0].length;
+          return hit[0];
+        }
+        await setTimeout(20);
+      }
+      throw new Error(`did not see ${pattern} in ${JSON.stringify(text.slice(seen))}`);
+    },
+    leaves: () => new Promise((resolve) => started.on('close', resolve)),
+  };
+}
+
+describe.skipIf(!hasScript)(`on a pty${hasScript ? '' : ' (skipped: script(1) is not installed)'}`, () => {
+  test('endless loops, before and after an await -> Ctrl-C ends the line, not the session', async () => {
+    const person = sitDown();
+    await person.sees(/fy> /);
+    for (const line of [
+      'for (;;) {}',
+      'await 0; for (;;) {}',
+      'await new Promise(() => {})',
+      'while (true) await 0',
+    ]) {
+      person.type(line);
+      await setTimeout(300);
+      person.press(CTRL_C);
+      await person.sees(/interrupted; the session goes on/);
+      person.type('"still " + 6 * 7');
+      await person.sees(/'still 42'/);
+    }
+    person.type('.exit');
+    expect(await person.leaves()).toBe(0);
+  }, 60_000);
+
+  test('a guest that never stops -> Ctrl-C stops it between instructions, and it can go on', async () => {
+    const person = sitDown();
+    await person.sees(/fy> /);
+    person.type('const { vm, cpu, asm } = lab.arm64()');
+    person.type('load(0x4000_0000n, asm`1: add x0, x0, #1; b 1b`)');
+    for (const line of ['run(1e12)', 'for (;;) cpu.run(1000)', 'vm.drive(() => resume, 1000)']) {
+      person.type(line);
+      await setTimeout(700);
+      person.press(CTRL_C);
+      await person.sees(/interrupted; the session goes on/);
+      // two instructions a turn: pc and the count agree only if no instruction was cut in half
+      person.type(
+        '"agree " + (cpu.retired % 2 === Number(cpu.pc - 0x4000_0000n) / 4 && BigInt(Math.ceil(cpu.retired / 2)) === cpu.x0)',
+      );
+      await person.sees(/'agree true'/);
+      person.type('const before = cpu.retired; run(10); "ran " + (cpu.retired - before)');
+      await person.sees(/'ran 10'/);
+    }
+    person.press('\x04');
+    expect(await person.leaves()).toBe(0);
+  }, 60_000);
+
+  test('tab -> registers and members; arrow up -> the last line; history -> in the file', async () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'faultyard-terminal-')), 'history');
+    const person = sitDown({ FAULTYARD_HISTORY: file });
+    await person.sees(/fy> /);
+    person.type('const { vm, cpu } = lab.arm64({ plugins: [sea()] })');
+    person.press('cpu.far_');
+    person.press('\t');
+    await person.sees(/cpu\.far_el1/);
+    person.press('\x15vm.enableC');
+    person.press('\t');
+    await person.sees(/vm\.enableCap/);
+    person.press("\x15help('sea.walkR");
+    person.press('\t');
+    await person.sees(/sea\.walkRule/);
+    person.press('\x15');
+    person.type('"first " + (1 + 1)');
+    await person.sees(/'first 2'/);
+    person.press('\x1b[A\r');
+    await person.sees(/'first 2'/);
+    person.type('.exit');
+    await person.leaves();
+    expect(readFileSync(file, 'utf8')).toContain('"first " + (1 + 1)\n');
+  }, 60_000);
+});
