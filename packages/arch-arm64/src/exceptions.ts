@@ -35,6 +35,8 @@ export type VectorOffset = 0 | 0x80 | 0x100 | 0x180;
 /** Bits of SCTLR_EL1 that entry looks at. */
 const SPAN = 1 << 23;
 const IESB = 1 << 21;
+/** SCTLR_EL1.DSSBS, bit 44. */
+const DSSBS = 1 << 12;
 /** SCTLR2_EL1.EASE. */
 const EASE = 1 << 5;
 
@@ -75,7 +77,8 @@ export function enterException(c: ExceptionContext, vector: VectorOffset, rules:
   s.put(SR.SPSR_EL1, from, 0);
   const sctlr = s.lo(SR.SCTLR_EL1);
   const forced = (sctlr & SPAN) === 0 && (c.model.pan || rules.by === 'kvm');
-  s.setPs(PS.EL1h | PS.DAIF | (forced ? PS.PAN : from & PS.PAN));
+  const ssbs = s.hi(SR.SCTLR_EL1) & DSSBS ? PS.SSBS : 0;
+  s.setPs(PS.EL1h | PS.DAIF | (from & (PS.DIT | PS.PAN)) | (forced ? PS.PAN : 0) | ssbs);
   s.setPc(s.lo(SR.VBAR_EL1) + group + vector, s.hi(SR.VBAR_EL1));
   if (sctlr & IESB) c.errorSynchronization();
   c.modeChanged();

@@ -95,10 +95,12 @@ export const PS = {
   A: 1 << 8,
   D: 1 << 9,
   DAIF: 0x3c0,
+  SSBS: 1 << 12,
   IL: 1 << 20,
   SS: 1 << 21,
   PAN: 1 << 22,
   UAO: 1 << 23,
+  DIT: 1 << 24,
   NZCV: 0xf0000000 | 0,
 } as const;
 
