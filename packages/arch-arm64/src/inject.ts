@@ -11,11 +11,11 @@ import type { ExceptionContext } from './exceptions.ts';
 /** ISS bits of an abort. */
 export const ISS = {
   FSC: 0x3f,
-  WnR: 1 << 6,
-  S1PTW: 1 << 7,
-  CM: 1 << 8,
-  FnV: 1 << 10,
-  IL: 1 << 25,
+  WnR: 0x40,
+  S1PTW: 0x80,
+  CM: 0x100,
+  FnV: 0x400,
+  IL: 0x200_0000,
 } as const;
 
 /** The CPU takes a synchronous external abort to EL1 (DDI 0487, D1.10): S1PTW is a stage 2 matter and reads 0. */

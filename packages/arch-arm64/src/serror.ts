@@ -7,7 +7,7 @@ import type { KvmRules } from './points.ts';
 import { PS, SR } from './state.ts';
 
 /** ISS of an SError whose syndrome is not an architected RAS one: IDS = 1. */
-export const IDS = 1 << 24;
+export const IDS = 0x100_0000;
 /** DISR_EL1.A. */
 const DISR_A = 1 << 31;
 /** SCTLR2_EL1.NMEA. */

@@ -68,7 +68,7 @@ export const ERROR_TABLE = {
   FY_IMAGE: { text: 'image {what}: {why}', fix: '{fix}' },
   FY_POLICY: { text: '{policy}: {why}', fix: '{fix}' },
   FY_SCENARIO: { text: 'scenario {scenario}: {why}', fix: '{fix}' },
-} as const satisfies Record<string, { text: string; fix: string }>;
+} as const;
 /** A code of {@link ERROR_TABLE}. */
 export type ErrorCode = keyof typeof ERROR_TABLE;
 
@@ -81,7 +81,7 @@ export class FaultyardError extends Error {
   readonly code: ErrorCode;
   readonly fields: Readonly<Record<string, unknown>>;
   constructor(code: ErrorCode, fields: Readonly<Record<string, unknown>> = {}) {
-    const e = ERROR_TABLE[code];
+    const e: { readonly text: string; readonly fix: string } = ERROR_TABLE[code];
     super(`${code}: ${fill(e.text, fields)}; ${fill(e.fix, fields)}`);
     this.code = code;
     this.fields = fields;

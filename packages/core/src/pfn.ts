@@ -12,7 +12,7 @@ export const ERROR_PFN = {
   sigpending: 0x7ff0_0000_0000_0003n,
   'needs-io': 0x7ff0_0000_0000_0004n,
   noslot: 0x8000_0000_0000_0000n,
-} as const satisfies Record<string, bigint>;
+} as const;
 /** Name of an error pfn. */
 export type ErrorPfn = keyof typeof ERROR_PFN;
 /** Bits that tell an error pfn whose slot exists. */

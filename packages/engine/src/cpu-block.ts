@@ -39,7 +39,11 @@ export const TLB_ENTRIES = 1024;
 /** Bytes of one entry: tag i64, addend i32, frame or page i32. */
 export const TLB_ENTRY = 16;
 /** Offsets of the three tables in a context. */
-export const Tlb = { read: 0, write: TLB_ENTRIES * TLB_ENTRY, exec: 2 * TLB_ENTRIES * TLB_ENTRY } as const;
+export const Tlb: { readonly read: number; readonly write: number; readonly exec: number } = {
+  read: 0,
+  write: TLB_ENTRIES * TLB_ENTRY,
+  exec: 2 * TLB_ENTRIES * TLB_ENTRY,
+};
 /** Bytes of one context. */
 export const CONTEXT_BYTES: number = 3 * TLB_ENTRIES * TLB_ENTRY;
 
