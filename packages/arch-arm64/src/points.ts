@@ -118,7 +118,7 @@ export interface FaultPort {
   /** Sets or clears a guard bit (16..31 belong to plugins). State (a cell). */
   setGuard(bit: number, on: boolean): void;
   /** AT S1E1R on an address, walking the tables afresh: the IPA, or nothing when it fails. Changes nothing. */
-  translateEl1Read(va: bigint): bigint | undefined;
+  translateEl1Read(va: bigint): Task<bigint | undefined>;
   /** kvm_inject_serror: ISS given, or IDS=1 (0x1000000). */
   injectSError(iss?: number): void;
   /** kvm_inject_sea: a data (or instruction) abort at `far` by {@link KvmRules}; `false` when KVM injects nothing. */

@@ -82,7 +82,6 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   /** Scratch pair of slow operations. */
   readonly pair: Pair = { lo: 0, hi: 0 };
   readonly #i32: Int32Array;
-  readonly #walk: WalkResult = walkResult();
 
   // ---- state beyond registers (see cells.ts) -------------------------------------------------------------------
   power: 'on' | 'off' = 'on';
@@ -570,10 +569,17 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     takeExternalAbort(this, esr, far);
     this.debt++;
   }
-  translateEl1Read(va: bigint): bigint | undefined {
-    const pan = false;
-    const end = probe(this.probe, low(va), high(va), false, false, pan, this.#walk);
-    return end === WalkEnd.Done ? BigInt(this.#walk.pa) : undefined;
+  *translateEl1Read(va: bigint): Task<bigint | undefined> {
+    const result = walkResult();
+    for (;;) {
+      const end = probe(this.probe, low(va), high(va), false, false, false, result);
+      if (end === WalkEnd.Done) return BigInt(result.pa);
+      if (end !== WalkEnd.Stage2) return undefined;
+      // stage 2 may have lost the table's mapping at any time: that is no failure
+      const gpa = result.table;
+      const out = yield* this.vm.stage2.fault({ gpa, write: false, exec: false, origin: 'walk' });
+      if (out.kind !== 'mapped' && out.kind !== 'retry') return undefined;
+    }
   }
   injectSError(iss: number = IDS): void {
     if (!this.serrors.inject(iss)) return;

@@ -33,7 +33,7 @@ export function* routeSea(q: ExternalAbortQuestion, ctx: RouteCtx): Task<Exit | 
   yield at('sea.capture');
   const captured = q.report
     ? { ipa: vcpu.fault.hpfar === 0n ? undefined : ipaOf(vcpu.fault.hpfar) }
-    : capture(q, syndrome, k);
+    : yield* capture(q, syndrome, k);
   if (captured === 'retry') {
     // the guest tries again, and meets the same: only its clock moves on
     vcpu.owe(1);
@@ -86,12 +86,12 @@ export function* routeSea(q: ExternalAbortQuestion, ctx: RouteCtx): Task<Exit | 
 const ipaOf = (hpfar: bigint): bigint => (hpfar & 0x7fff_ffff_ffff_fff0n) << 8n;
 
 /** Fault-info capture (hyp/include/hyp/fault.h): does KVM know the IPA, and may it ask for it? */
-function capture(q: ExternalAbortQuestion, r: Report, k: SeaKnobs): Capture {
+function* capture(q: ExternalAbortQuestion, r: Report, k: SeaKnobs): Task<Capture> {
   // HPFAR_EL2 is UNKNOWN for every external abort: the last value stands there.
   if (k.gpaSource === 'rawHpfar') return { ipa: ipaOf(q.vcpu.fault.hpfar) };
   const fsc = r.esr & 0x3f;
   if (isWalkFsc(fsc) || (fsc === FSC_SEA && r.esr & ISS.FnV)) return { ipa: undefined };
-  const ipa = q.vcpu.translateEl1Read(r.far);
+  const ipa = yield* q.vcpu.translateEl1Read(r.far);
   if (ipa !== undefined) return { ipa: ipa & ~0xfffn };
   return k.atFailure === 'silentRetry' ? 'retry' : { ipa: undefined };
 }
