@@ -14,6 +14,7 @@ export interface Deadline {
 export class Clock {
   readonly nsPerInstruction: number;
   #now = 0;
+  #due = Infinity;
   readonly #deadlines = new Map<string, Deadline>();
   constructor(nsPerInstruction: number = 1) {
     this.nsPerInstruction = nsPerInstruction;
@@ -22,24 +23,29 @@ export class Clock {
   get now(): number {
     return this.#now;
   }
+  /** Virtual nanoseconds of the earliest deadline; Infinity when there is none. */
+  get due(): number {
+    return this.#due;
+  }
   /** Moves time forward (never back) and fires what is due, in order of time, then key. */
   advanceTo(t: number): void {
-    for (;;) {
-      const d = this.next();
-      if (!d || d.when > t) break;
-      this.#now = Math.max(this.#now, d.when);
-      this.#deadlines.delete(d.key);
+    while (this.#due <= t) {
+      const d = this.next() as Deadline;
+      if (d.when > this.#now) this.#now = d.when;
+      this.disarm(d.key);
       d.fire();
     }
-    this.#now = Math.max(this.#now, t);
+    if (t > this.#now) this.#now = t;
   }
   /** Sets or replaces the deadline with this key. */
   arm(d: Deadline): void {
     this.#deadlines.set(d.key, d);
+    this.#due = this.next()?.when ?? Infinity;
   }
   /** Takes a deadline away. */
   disarm(key: string): void {
     this.#deadlines.delete(key);
+    this.#due = this.next()?.when ?? Infinity;
   }
   /** The earliest deadline. */
   next(): Deadline | undefined {
@@ -52,5 +58,6 @@ export class Clock {
   reset(t: number): void {
     this.#now = t;
     this.#deadlines.clear();
+    this.#due = Infinity;
   }
 }

@@ -146,6 +146,7 @@ export class Memslots {
   #sets: Memslot[][];
   #hit: Memslot | undefined;
   readonly #listeners = new Set<SlotListener>();
+  readonly #published = new Set<() => void>();
   /** Readers inside an SRCU section, with the epoch in which they entered. */
   readonly #readers = new Set<{ epoch: number }>();
   #epoch = 0;
@@ -160,6 +161,11 @@ export class Memslots {
   listen(l: SlotListener): () => void {
     this.#listeners.add(l);
     return () => void this.#listeners.delete(l);
+  }
+  /** Calls `f` after every publication: what lay outside memory may be memory now. Returns the disposer. */
+  onPublish(f: () => void): () => void {
+    this.#published.add(f);
+    return () => void this.#published.delete(f);
   }
 
   // ---- looking up -----------------------------------------------------------------------------------------------
@@ -367,6 +373,7 @@ export class Memslots {
     this.#sets[asId] = set;
     this.#hit = undefined;
     this.generation++;
+    for (const f of this.#published) f();
     const epoch = ++this.#epoch;
     const readers = this.#readers;
     const busy = (): boolean => {

@@ -204,26 +204,32 @@ export class Vcpu<E extends ExitKind = ExitKind> {
    */
   answer(exit: Exit, value: bigint | number): void {
     const d = this.device;
-    const refuse = (why: string, fix: string): never => {
-      throw new FaultyardError('FY_EXIT_ANSWER', { kind: exit.kind, vcpu: exit.vcpu, why, fix });
-    };
-    if (exit.vcpu !== this.id)
-      refuse(`was returned by another vcpu, not ${this.id}`, `call vcpus[${exit.vcpu}].answer`);
-    if (exit.kind !== 'mmio' && exit.kind !== 'io') refuse('takes no answer', 'just run again');
-    if (exit !== this.#last || !d.pending)
-      refuse('is not pending', 'answer the last exit of this vcpu, before running again');
-    if (d.write) refuse('is a store and takes no answer', 'just run again');
-    if (d.answered) refuse('is answered already', 'run the vcpu');
+    if (exit !== this.#last || !d.pending || d.write || d.answered || exit.vcpu !== this.id)
+      this.#refuseAnswer(exit);
     d.answered = true;
-    if (typeof value === 'number' && value >= 0 && value <= 0x7fffffff) {
-      d.lo = value;
-      d.hi = 0;
+    if (typeof value === 'number' && Number.isSafeInteger(value)) {
+      d.lo = value | 0;
+      d.hi = Math.floor(value / 0x1_0000_0000) | 0;
     } else {
-      const v = BigInt(value);
-      d.lo = Number(BigInt.asIntN(32, v));
-      d.hi = Number(BigInt.asIntN(32, v >> 32n));
+      wide[0] = BigInt(value);
+      d.lo = halves[0] as number;
+      d.hi = halves[1] as number;
     }
     this.#page.answer(d);
+  }
+  #refuseAnswer(exit: Exit): never {
+    const d = this.device;
+    const [why, fix] =
+      exit.vcpu !== this.id
+        ? [`was returned by another vcpu, not ${this.id}`, `call vcpus[${exit.vcpu}].answer`]
+        : exit.kind !== 'mmio' && exit.kind !== 'io'
+          ? ['takes no answer', 'just run again']
+          : exit !== this.#last || !d.pending
+            ? ['is not pending', 'answer the last exit of this vcpu, before running again']
+            : d.write
+              ? ['is a store and takes no answer', 'just run again']
+              : ['is answered already', 'run the vcpu'];
+    throw new FaultyardError('FY_EXIT_ANSWER', { kind: exit.kind, vcpu: exit.vcpu, why, fix });
   }
 
   /** An operation on this vCPU by name. @throws KvmError, FaultyardError FY_OP_UNKNOWN. */
@@ -267,12 +273,12 @@ export class Vcpu<E extends ExitKind = ExitKind> {
   /** Virtual time of the next thing that wants attention: the vCPU's own timers, and outside rounds the clock's. */
   due(): number {
     const own = this.arch.deadline();
-    if (this.vm.scheduler.inRound) return own;
-    return Math.min(own, this.vm.clock.next()?.when ?? Infinity);
+    const { clock, scheduler } = this.vm;
+    return clock.due >= own || scheduler.inRound ? own : clock.due;
   }
   #slice(left: number): number {
     const due = this.due();
-    if (due === Infinity) return left < SLICE ? left : SLICE;
+    if (due === Infinity) return Math.min(left, SLICE);
     const until = Math.ceil((due - this.now) / this.vm.clock.nsPerInstruction);
     return Math.max(1, Math.min(left, SLICE, until));
   }
@@ -310,7 +316,7 @@ export class Vcpu<E extends ExitKind = ExitKind> {
       kind: 'mmio',
       vcpu: this.id,
       ret: 0,
-      gpa: BigInt(d.gpa) as Gpa,
+      gpa: unsigned(d.gpa | 0, Math.floor(d.gpa / 0x1_0000_0000), 8) as Gpa,
       size: d.size as 1 | 2 | 4 | 8,
       write: d.write,
       value: d.write ? unsigned(d.lo, d.hi, d.size) : 0n,
@@ -330,8 +336,17 @@ export class Vcpu<E extends ExitKind = ExitKind> {
   }
 }
 
-/** Unsigned value of the low `size` bytes of a lo/hi pair. */
+/** One 64-bit value, and its halves. */
+const wide = new BigInt64Array(1);
+const halves = new Int32Array(wide.buffer);
+
+/**
+ * Unsigned value of the low `size` bytes of a lo/hi pair. BigInt(number) is a call into C++; a load from a typed array
+ * is an instruction. The array is signed because Node 20 aborts on shifts of values it knows to be unsigned.
+ */
 function unsigned(lo: number, hi: number, size: number): bigint {
-  if (size === 8) return hi === 0 ? BigInt(lo >>> 0) : (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0);
-  return BigInt(size === 4 ? lo >>> 0 : size === 2 ? lo & 0xffff : lo & 0xff);
+  if (size === 8 && hi < 0) return BigInt.asUintN(64, (BigInt(hi) << 32n) | BigInt(lo >>> 0));
+  halves[0] = size >= 4 ? lo : size === 2 ? lo & 0xffff : lo & 0xff;
+  halves[1] = size === 8 ? hi : 0;
+  return wide[0] as bigint;
 }

@@ -182,6 +182,9 @@ export class Vm<E extends ExitKind = ExitKind> {
     this.stage2.onZap((gfn, count, pfn) => {
       for (const v of vcpus) v.arch.zapped(gfn, count, pfn);
     });
+    this.memslots.onPublish(() => {
+      for (const v of vcpus) v.arch.flush();
+    });
     if (o.schedule) this.scheduler.schedule = o.schedule;
     for (const s of o.memslots ?? []) this.addMemory(s);
   }
