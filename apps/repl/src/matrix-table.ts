@@ -50,6 +50,20 @@ function wrap(code: string, detail: Detail, width: number): string[] {
   return lines.length > 0 ? lines : [''];
 }
 
+/** Gives what is left over to the columns that would wrap, one character at a time in turn. */
+function widen(widths: number[], natural: readonly number[], spare: number): void {
+  let left = spare;
+  while (left > 0) {
+    const before = left;
+    for (let i = 0; i < widths.length && left > 0; i++)
+      if (widths[i]! < natural[i]!) {
+        widths[i]!++;
+        left--;
+      }
+    if (left === before) return;
+  }
+}
+
 /** Lays a table out for a width in columns. `codes` are the expected outcome codes of each column. */
 export function layoutMatrix(
   rows: readonly string[],
@@ -70,13 +84,11 @@ export function layoutMatrix(
   for (const detail of ['full', 'heads'] as const) {
     const widths = columns.map((c) => longest(c, detail));
     if (total(widths) > room) continue;
-    // what is left over goes to the columns that would wrap
-    let spare = room - total(widths);
-    columns.forEach((c, i) => {
-      const extra = Math.min(spare, natural(c, detail) - widths[i]!);
-      widths[i]! += extra;
-      spare -= extra;
-    });
+    widen(
+      widths,
+      columns.map((c) => natural(c, detail)),
+      room - total(widths),
+    );
     return { bands: [{ columns, widths, detail }], labelWidth };
   }
   const bands: Band[] = [];

@@ -47,7 +47,7 @@ export async function repl(options: ReplOptions): Promise<number> {
     show: (value) => showValue(value, { colors: io.colors.isColorSupported, columns: io.columns() }),
     showError: (error) => io.colors.red(describeError(error)),
     announces: isExit,
-    complete: completer(() => (globals.vm ?? Reflect.get(globalThis, 'vm')) as never, desk),
+    complete: completer(() => globals.vm, desk),
     onInput: (input) => journal.inputs.push(input),
   });
   defineDotCommands(session, options);

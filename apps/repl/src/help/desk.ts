@@ -189,7 +189,9 @@ export function openDesk(options: DeskOptions): HelpDesk {
 
   /** The name of a value that is not text: the global it is, its class, or its own name. */
   const nameOf = (value: object, vm: Vm | undefined): string[] => {
-    const global = Object.entries(options.globals()).find(([, v]) => v === value)?.[0];
+    const global = Object.entries(Object.getOwnPropertyDescriptors(options.globals())).find(
+      ([, d]) => d.value === value,
+    )?.[0];
     const member = [vm, vm?.vcpus[0]].flatMap((target) =>
       typeof value === 'function' && target ? memberName(target, value) : [],
     );

@@ -43,11 +43,11 @@ export interface SessionGlobals {
    */
   lab: Readonly<Record<string, (options?: MachineOptions) => Machine>>;
   /** The VM of the current machine: memory, memslots, capabilities, operations, clock, trace. */
-  vm: Vm | undefined;
+  readonly vm: Vm | undefined;
   /** vCPU 0 of the current machine. Its registers are members: `cpu.x0 = 0x40002000n`, `cpu.esr_el1`. */
-  cpu: Cpu | undefined;
+  readonly cpu: Cpu | undefined;
   /** Assembles for the current machine: `` asm`ldr x1, [x2]; wfi` ``. Returns the code, for `load`. */
-  asm: Assemble;
+  readonly asm: Assemble;
   /**
    * Writes code of `asm`, or any bytes, to guest memory at a gpa and points vCPU 0 at them; `{ pc: false }` leaves the
    * vCPU alone. Returns the written bytes as a dump.
@@ -109,11 +109,8 @@ interface Current {
   readonly arch: Architecture;
 }
 
-/** Makes the globals. `define` replaces a global when the current machine changes. */
-export function createGlobals(
-  context: LabContext,
-  define: (name: keyof SessionGlobals, value: unknown) => void,
-): SessionGlobals & Readonly<Record<string, unknown>> {
+/** Makes the globals. Those that follow the current machine are getters. */
+export function createGlobals(context: LabContext): SessionGlobals & Readonly<Record<string, unknown>> {
   const { journal, interrupts, scenarios } = context;
   const architectures = context.packages.flatMap((p) => p.architectures ?? []);
   const made = new WeakMap<Vm, Current>();
@@ -126,7 +123,6 @@ export function createGlobals(
   };
   const becomes = (next: Current): Machine => {
     current = next;
-    for (const name of ['vm', 'cpu', 'asm'] as const) define(name, next.machine[name]);
     return next.machine;
   };
   const make =
@@ -147,9 +143,15 @@ export function createGlobals(
 
   const globals: SessionGlobals = {
     lab: Object.fromEntries(architectures.map((arch) => [arch.name, make(arch)])),
-    vm: undefined,
-    cpu: undefined,
-    asm: (text, ...values) => here().machine.asm(text, ...values),
+    get vm() {
+      return current?.machine.vm;
+    },
+    get cpu() {
+      return current?.machine.cpu;
+    },
+    get asm() {
+      return here().machine.asm;
+    },
     load(gpa, code, { pc = true } = {}) {
       const { vm, cpu } = here().machine;
       const bytes = bytesAt(code, BigInt(gpa));
@@ -211,5 +213,8 @@ export function createGlobals(
   const brought = context.packages.flatMap((p) =>
     Object.entries(p.main).filter(([name]) => name !== 'default' && (p.globals?.includes(name) ?? true)),
   );
-  return { ...Object.fromEntries(brought), ...globals };
+  return Object.defineProperties(
+    Object.fromEntries(brought),
+    Object.getOwnPropertyDescriptors(globals),
+  ) as ReturnType<typeof createGlobals>;
 }

@@ -30,9 +30,17 @@ export interface OpenLab {
   readonly desk: HelpDesk;
 }
 
-/** Defines a global that lines may declare again. */
-function define(name: string, value: unknown): void {
-  Object.defineProperty(globalThis, name, { value, writable: true, configurable: true, enumerable: true });
+/** Defines a global that lines may declare again; a getter gives way to what they declare. */
+function define(name: string, { get, value }: PropertyDescriptor): void {
+  const own = { writable: true, configurable: true, enumerable: true };
+  if (!get) Object.defineProperty(globalThis, name, { value, ...own });
+  else
+    Object.defineProperty(globalThis, name, {
+      get,
+      set: (declared: unknown) => Object.defineProperty(globalThis, name, { value: declared, ...own }),
+      configurable: true,
+      enumerable: true,
+    });
 }
 
 /** Opens a lab and defines its globals. */
@@ -46,10 +54,10 @@ export function openLab(options: LabOptions): OpenLab {
     plugins: () => pluginsOf(options.packages),
     globals: () => globals.value,
   });
-  globals.value = createGlobals({ ...options, set: options.set ?? {}, journal, desk }, define);
-  for (const [name, value] of Object.entries(globals.value)) {
+  globals.value = createGlobals({ ...options, set: options.set ?? {}, journal, desk });
+  for (const [name, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(globals.value))) {
     journal.globals.add(name);
-    define(name, value);
+    define(name, descriptor);
   }
   return { globals: globals.value, journal, desk };
 }
