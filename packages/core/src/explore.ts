@@ -122,8 +122,10 @@ class Run {
   }
   /** Tasks that can take a step, the one that took the last step first. */
   enabled(): string[] {
-    const names = [...this.#at].filter(([, p]) => p?.ready?.() ?? true).map(([n]) => n);
     const last = this.last;
+    const ready = [...this.#at].filter(([, p]) => p?.ready?.() ?? true).map(([n]) => n);
+    const others = ready.filter((n) => n !== last);
+    const names = last !== undefined && others.length && this.#at.get(last)?.spins ? others : ready;
     return last !== undefined && names.includes(last) ? [last, ...names.filter((n) => n !== last)] : names;
   }
   step(name: string): void {

@@ -15,6 +15,8 @@ export interface YieldPoint {
   readonly ready?: () => boolean;
   /** What it waits for, for messages. */
   readonly waits?: string;
+  /** It goes round in a loop until somebody else does something: an explorer lets another task step first. */
+  readonly spins?: true;
 }
 
 /** A resumable piece of work with result `R`. */

@@ -1,7 +1,6 @@
 /** A toy vCPU: the smallest architecture that has everything core asks of one. */
 import {
   type ArchVcpu,
-  at,
   gpa as brand,
   type Cell,
   type Exit,
@@ -183,7 +182,7 @@ export class ToyVcpu implements ArchVcpu {
         // The access is tried again and finds the mapping, or the device.
         return undefined;
       case 'retry':
-        yield at('toy.retry');
+        yield { at: 'toy.retry', spins: true };
         return undefined;
       case 'error-pfn':
         if (out.pfn === 'hwpoison') {
