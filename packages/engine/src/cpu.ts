@@ -35,7 +35,12 @@ export const Resolved: { readonly Ram: 0; readonly Device: 1; readonly Fault: -1
 export interface Resolution {
   /** Ram: byte offset in host memory of the start of the 4 KiB frame. */
   frame: number;
-  /** Ram: the fast TLB may keep the translation for this kind of access (never with poison, dirty logging …). */
+  /**
+   * Ram: the fast TLB may keep the translation for this kind of access (never with poison, dirty logging …).
+   * Device: naturally aligned accesses of one element by instructions of the same form, to this page and in this
+   * context, may go straight to the device, without `check` and `resolve`, until {@link Cpu.flush} or
+   * {@link Cpu.dropPage}. The engine sets it to false before it asks.
+   */
   cache: boolean;
   /** Device: guest physical address of the first byte (a number below 2^53). */
   gpa: number;
@@ -115,6 +120,8 @@ export interface Cpu {
   slowOp: number;
   /** Up to four 64-bit arguments of the slow operation, in host memory at this address. */
   readonly slowArgs: number;
+  /** Host offset of the instruction at the pc, where its fast translation is at hand; else -1. */
+  codeAt(): number;
   /** Drops every fast translation of this vCPU (all contexts, or one). */
   flush(ctx?: number): void;
   /** Drops fast translations that lead to the host frame (of any kind, or only writes). */

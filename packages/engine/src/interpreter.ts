@@ -10,18 +10,11 @@ import { record } from './builder.ts';
 import { layoutBlock } from './cpu-block.ts';
 import { recordFields } from './fields.ts';
 import type { Isa } from './isa.ts';
-import { DIRECT_RECORDS, FIRST_HANDLER, IMPORTS, INTERNAL, signature } from './layout.ts';
+import { FIRST_HANDLER, IMPORTS, INTERNAL, signature } from './layout.ts';
 import { Loop } from './loop.ts';
 import type { Node, Program, Statement } from './node.ts';
 import { outline } from './outlined.ts';
 import { type Definition, encodeModule } from './wasm/module.ts';
-
-/** Most instructions between two looks at the budget in the fast loop. */
-export function longestRun(isa: Isa): number {
-  return isa.unit === 4 ? DIRECT_RECORDS : MAPPED_RUN;
-}
-/** Most records of one straight run in a mapped page, its terminator included. */
-export const MAPPED_RUN = 96;
 
 /** Nodes and statements that go inline. About as many keep the fast loop below V8's limit for good registers. */
 const INLINE_COST = 11_500;

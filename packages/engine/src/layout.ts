@@ -17,6 +17,9 @@ export const Inner = { Miss: 4, Decode: 5, Cross: 6, Jump: 7 } as const;
 /** Records in a directly mapped page. */
 export const DIRECT_RECORDS = 1024;
 
+/** Most records of one straight run in a mapped page, its terminator included. */
+export const MAPPED_RUN = 96;
+
 /** `params` i32 in, `results` out. */
 export function signature(params: number, results: readonly number[] = [I32]): Signature {
   return { params: new Array<number>(params).fill(I32), results };

@@ -5,9 +5,8 @@
  */
 import type { EngineHost, HostViews } from './host.ts';
 import { PAGE } from './host.ts';
-import { MAPPED_RUN } from './interpreter.ts';
 import type { Isa } from './isa.ts';
-import { Special } from './layout.ts';
+import { MAPPED_RUN, Special } from './layout.ts';
 import type { CodePage, Decoder, PageLayout } from './predecode.ts';
 
 /** Bytes of the map. */
@@ -31,6 +30,7 @@ export class MappedPages implements PageLayout<MappedPage> {
   readonly #v: HostViews;
   readonly #isa: Isa;
   readonly #chunkBytes: number;
+  readonly longest: number = MAPPED_RUN;
 
   constructor(host: EngineHost, v: HostViews, isa: Isa) {
     this.#host = host;

@@ -19,6 +19,8 @@ export interface CodePage {
 
 /** How records of a page are found. */
 export interface PageLayout<P extends CodePage = CodePage> {
+  /** Most instructions that can run from one look at the budget to the next, in what is decoded so far. */
+  readonly longest: number;
   create(frame: number, mode: number): P;
   /** Decodes the straight run at `offset` of the page. */
   decode(page: P, offset: number, decoder: Decoder): void;
@@ -135,6 +137,10 @@ export class Predecode {
   /** Gives up all records of a frame. */
   invalidate(frame: number): void {
     this.#eachOf(frame, (p) => this.#retire(p));
+  }
+  /** Most instructions between two looks at the budget. */
+  get longest(): number {
+    return this.#layout.longest;
   }
   /** Frees what was given up. Only while generated code does not run. */
   sweep(): void {

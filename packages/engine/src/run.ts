@@ -3,7 +3,6 @@ import { Access, type AccessPort, type Cpu, Leave, type LeaveReason, Resolved } 
 import { At, CONTEXT_BYTES } from './cpu-block.ts';
 import type { EngineParts } from './engine.ts';
 import { PAGE } from './host.ts';
-import { longestRun } from './interpreter.ts';
 import { Inner, Special } from './layout.ts';
 import type { CodePage } from './predecode.ts';
 import { type MappedPage, MappedPages } from './predecode-mapped.ts';
@@ -29,7 +28,6 @@ export class EngineCpu implements Cpu {
   readonly #e: EngineParts;
   readonly #tlbs: readonly ContextTlb[];
   readonly #tlbAt: number;
-  readonly #longest: number;
   readonly #size: number;
   #context = 0;
   #mode = 0;
@@ -46,7 +44,6 @@ export class EngineCpu implements Cpu {
     this.slowArgs = this.block + At.slowArgs;
     this.#tlbAt = this.block + layout.tlb;
     this.#tlbs = isa.contexts.map((_, i) => new ContextTlb(views.i32, this.#tlbAt + i * CONTEXT_BYTES));
-    this.#longest = longestRun(isa);
     this.#size = isa.recordSize;
     this.slow = new SlowPath({ port, views, frames: e.frames, tlbs: this.#tlbs, data: this.block + At.data });
     this.#nameContexts();
@@ -81,7 +78,8 @@ export class EngineCpu implements Cpu {
     let left = budget;
     for (;;) {
       const slice = Math.min(left, SLICE);
-      const bias = slice > this.#longest ? this.#longest : 0;
+      const { longest } = this.#e.predecode;
+      const bias = slice > longest ? longest : 0;
       const why = this.#enter(slice, bias, this.#tlbAt + this.#context * CONTEXT_BYTES, 0);
       left -= slice - this.#left(bias);
       if (why === Leave.Budget || why >= Inner.Miss) {
@@ -240,7 +238,13 @@ export class EngineCpu implements Cpu {
     return (why >= Inner.Miss ? Leave.Budget : why) as LeaveReason;
   }
 
+  codeAt(): number {
+    const lo = this.#word(At.pc);
+    const w = this.#tlbs[this.#context]?.find(Table.exec, lo, this.#word(At.pc + 4)) ?? -1;
+    return w < 0 ? -1 : ((this.#e.views.i32[w + 3] as number) + (lo & (PAGE - 1))) >>> 0;
+  }
   flush(ctx?: number): void {
+    this.slow.devices.flush();
     if (ctx !== undefined) this.#tlbs[ctx]?.flush();
     else for (const t of this.#tlbs) t.flush();
     if (this.#e.running === this && (ctx === undefined || ctx === this.#context)) this.#stop();
@@ -250,6 +254,7 @@ export class EngineCpu implements Cpu {
     if (!writesOnly && this.#e.running === this && this.#running()?.frame === frame) this.#stop();
   }
   dropPage(lo: number, hi: number): void {
+    this.slow.devices.flush();
     for (const t of this.#tlbs) t.dropPage(lo, hi);
     if (this.#e.running !== this) return;
     const va = this.#word(At.pageVa);
