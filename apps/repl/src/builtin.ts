@@ -8,6 +8,7 @@ import * as sea from '@faultyard/plugin-sea';
 import * as seaScenarios from '@faultyard/plugin-sea/scenarios';
 import * as seaVmm from '@faultyard/plugin-sea/vmm';
 import * as vmm from '@faultyard/vmm';
+import * as tsPattern from 'ts-pattern';
 import type { Architecture } from './architectures/architecture.ts';
 import { arm64Architecture } from './architectures/arm64.ts';
 
@@ -34,6 +35,7 @@ export const BUILTIN: readonly LoadedPackage[] = [
     main: core,
     globals: ['gpa', 'gva', 'hva', 'hex', 'resume', 'stop', 'answer'],
   },
+  { specifier: 'ts-pattern', main: tsPattern, globals: ['match', 'P'] },
   { specifier: '@faultyard/vmm', main: vmm, globals: [] },
   { specifier: '@faultyard/arch-arm64', main: arm64, globals: [], architectures: [arm64Architecture] },
   { specifier: '@faultyard/plugin-sea', main: sea, globals: ['sea'], vmm: seaVmm, scenarios: seaScenarios },

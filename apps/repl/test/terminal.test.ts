@@ -117,6 +117,9 @@ describe.skipIf(!hasScript)(`on a pty${hasScript ? '' : ' (skipped: script(1) is
     person.press('\x15vm.enableC');
     person.press('\t');
     await person.sees(/vm\.enableCap/);
+    person.press('\x15api.sea.kn');
+    person.press('\t');
+    await person.sees(/api\.sea\.knobs/);
     person.press("\x15help('sea.walkR");
     person.press('\t');
     await person.sees(/sea\.walkRule/);

@@ -6,7 +6,7 @@ import { contract, printResult } from './result.ts';
 import { isScenarioFile, runFile } from './script.ts';
 
 /** `--set` texts as knob values. @throws UserError for a text without `=`, and for a knob set twice. */
-export function parseSet(texts: readonly string[]): KnobSet {
+function parseSet(texts: readonly string[]): KnobSet {
   const set: Record<string, string> = {};
   for (const text of texts) {
     const [, knob, value] = /^([^=\s]+)=(.*)$/.exec(text) ?? [];

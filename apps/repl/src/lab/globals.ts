@@ -99,6 +99,8 @@ export interface SessionGlobals {
   scenario(head: ScenarioHead): void;
   /** Documentation of anything: a function, an object, or a name (register, knob, exit, capability, operation, command). */
   help(about?: unknown): Help;
+  /** What the plugins of the current machine offer, by name: `api.sea.knobs`, `api.arm64.model`. */
+  readonly api: Readonly<Record<string, unknown>>;
   /** What the VMM could do about an exit, by plugin: `policy.sea`. */
   policy: Readonly<Record<string, Exports>>;
 }
@@ -206,6 +208,10 @@ export function createGlobals(context: LabContext): SessionGlobals & Readonly<Re
     },
     help: (...about) =>
       context.desk.help(about.length === 0 ? undefined : { about: about[0], vm: current?.machine.vm }),
+    get api() {
+      const vm = current?.machine.vm;
+      return Object.fromEntries((vm?.plugins ?? []).map((p) => [p.def.name, vm?.api(p.def.name)]));
+    },
     policy: Object.fromEntries(
       context.packages.flatMap((p) => (p.vmm ? [[p.specifier.replace(/^.*\/(plugin-)?/, ''), p.vmm]] : [])),
     ),
