@@ -295,7 +295,7 @@ const creations: readonly (readonly [string, string, RegExp, Partial<VmOptions<r
     {
       plugins: [
         caps,
-        definePlugin({ name: 'test-twin', core: '^1.0.0', caps: caps.def.caps, setup: () => ({}) }),
+        definePlugin({ name: 'test-twin', core: '^1.0.0', caps: caps.def.caps ?? [], setup: () => ({}) }),
       ],
     },
   ],
