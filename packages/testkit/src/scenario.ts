@@ -5,12 +5,14 @@
 import { FaultyardError } from '@faultyard/core';
 import { type Machine, Ride, type Way } from './ride.ts';
 import {
+  bareKnob,
   cellKnobs,
   type DecisionTable,
   expectedCode,
   type KnobSet,
   NOT_APPLICABLE,
   type TableEntry,
+  tableKnobs,
 } from './table.ts';
 
 /** What a scenario is asked to produce. */
@@ -147,6 +149,8 @@ export interface ScenarioSetOptions {
   readonly plugin?: string;
   readonly table: DecisionTable;
   readonly scenarios: readonly Scenario[];
+  /** Bare names of the knobs that can be set, beyond those that the table sets; absent: not checked. */
+  readonly knobs?: readonly string[];
   /** Whether two codes are the same for this entry (bits not compared, …). Default: equal text. */
   readonly same?: (expected: string, actual: string, entry: TableEntry) => boolean;
 }
@@ -195,8 +199,16 @@ export function scenarioSet(o: ScenarioSetOptions): ScenarioSet {
   const unknown = (name: string): never =>
     refuse(name, 'is not known', `scenarios of ${path}: ${all.map((i) => i.id).join(' ')}`);
 
+  const known = o.knobs && new Set([...o.knobs, ...tableKnobs(table)]);
+  const checkKnobs = (set: KnobSet): void => {
+    const knob = known && Object.keys(set).find((id) => !known.has(bareKnob(id)));
+    if (knob !== undefined)
+      throw new FaultyardError('FY_KNOB_UNKNOWN', { knob, known: [...(known ?? [])].sort().join(', ') });
+  };
+
   const runCell = (s: Scenario, entry: TableEntry, column: string, r: RunOptions): ScenarioResult => {
     const set = r.set ?? {};
+    checkKnobs(set);
     const expected = expectedCode(table, entry, column, set);
     const knobs = cellKnobs(table, entry, column, set);
     const ride = <M extends Machine>(make: () => M): Ride<M> => new Ride(make, r.way);

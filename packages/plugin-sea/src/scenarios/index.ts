@@ -1,5 +1,6 @@
 /** Synchronous external aborts and SErrors as KVM on arm64 routes them, and what a VMM can answer. */
 import { type ScenarioSet, scenarioSet } from '@faultyard/testkit';
+import { SEA_KNOBS } from '../knobs.ts';
 import { atomics } from './atomics.ts';
 import { backing4k, backingHugetlb, backingThp } from './backing.ts';
 import { cacheMaintenance } from './cache-maintenance.ts';
@@ -59,6 +60,7 @@ export const scenarios: ScenarioSet = scenarioSet({
     lateCapability,
     outsideSlots,
   ],
+  knobs: Object.keys(SEA_KNOBS),
   same: (expected, actual, entry) => {
     const { esrIgnore } = entry as { readonly esrIgnore?: string };
     return sameCode(expected, actual, Number.parseInt(esrIgnore ?? '0', 16));
