@@ -78,6 +78,7 @@ function* stage2Abort(v: Arm64Vcpu, f: AccessFault): Task<Exit | undefined> {
     origin: f.walk ? 'walk' : 'hardware',
   });
   // what KVM saved shows only where the access fails: stage 2 is derived and may miss at any time
+  if (out.kind === 'mapped') v.mapped = true;
   if (out.kind === 'mapped' || out.kind === 'retry') return undefined;
   capture(v, f, exec, wnr, false);
   switch (out.kind) {

@@ -139,6 +139,10 @@ export class Arm64Port implements AccessPort, TableReader {
   readonly #result: WalkResult = walkResult();
   readonly #stage2: Stage2;
   #tagged = false;
+  /** Bytes of the whole access, of which {@link resolve} may see a page's part. */
+  #whole = 0;
+  /** First gpa beyond the VM's IPA size. */
+  readonly #ipaLimit: number;
   /** The vCPU decodes in strict mode: unaligned accesses never reach a fast translation. */
   strict = false;
   /** An error that was delivered as an SError: the access at this pc goes on without a second one. */
@@ -147,6 +151,7 @@ export class Arm64Port implements AccessPort, TableReader {
   constructor(p: PortParts, i32: Int32Array) {
     this.#p = p;
     this.#i32 = i32;
+    this.#ipaLimit = 2 ** p.model.ipaBits;
     this.#stage2 = p.stage2;
     this.#delivery = Int32Array.from(CLASSES, (c) => DELIVERY[p.delivery[c]]);
   }
@@ -161,6 +166,7 @@ export class Arm64Port implements AccessPort, TableReader {
    * the vCPU then decodes in strict mode (`isa/strict.ts`).
    */
   check(a: AccessInfo): number {
+    this.#whole = a.size;
     if (a.kind === Access.Exec) return 0;
     if (a.align > 1 && a.lo & (a.align - 1)) return this.#stage1(a, FSC.Alignment);
     return 0;
@@ -186,8 +192,11 @@ export class Arm64Port implements AccessPort, TableReader {
     this.#record(a, frame === Miss.NoMemory ? Cause.NoMemory : Cause.Stage2, pa, false);
     if (frame !== Miss.None || kind === Access.Exec || kind === Access.ReadWrite) return Resolved.Fault;
     if (this.#stage2.slots.find(gfn) !== undefined || a.cls & AccessClass.NoIsv) return Resolved.Fault;
+    // part of an access that crosses pages: KVM makes one MMIO of the whole, by the syndrome
+    if (a.size !== this.#whole || pa >= this.#ipaLimit) return Resolved.Fault;
     // no memslot: a device by definition, and the syndrome is valid
     out.gpa = pa;
+    out.cache = !this.#tagged;
     return Resolved.Device;
   }
 
@@ -394,16 +403,26 @@ export class Arm64Port implements AccessPort, TableReader {
     return Resolved.Fault;
   }
 
-  deviceLoad(gpa: number, size: number, _a: AccessInfo, value: Pair): number {
+  /** A kept device translation says nothing of alignment: an unaligned access looks at the page's attributes again. */
+  #refuses(a: AccessInfo, need: number): boolean {
+    if (!this.translate(a, need)) return true;
+    if ((this.#hit.attributes & PAGE.Device) === 0 || this.#deviceAllows(a)) return false;
+    this.#stage1(a, FSC.Alignment);
+    return true;
+  }
+
+  deviceLoad(gpa: number, size: number, a: AccessInfo, value: Pair): number {
+    if (a.lo & (size - 1) && this.#refuses(a, READ)) return -1;
     if (this.#p.bus.load(gpa, size, this.#p.vcpu, value)) return 0;
     const d = this.#p.device;
     d.gpa = gpa;
     d.size = size;
     d.write = false;
-    this.fault.cause = Cause.Device;
+    this.#record(a, Cause.Device, gpa, false);
     return -1;
   }
-  deviceStore(gpa: number, size: number, _a: AccessInfo, lo: number, hi: number): number {
+  deviceStore(gpa: number, size: number, a: AccessInfo, lo: number, hi: number): number {
+    if (a.lo & (size - 1) && this.#refuses(a, WRITE)) return -1;
     if (this.#p.bus.store(gpa, size, this.#p.vcpu, lo, hi)) return 0;
     const d = this.#p.device;
     d.gpa = gpa;
@@ -411,7 +430,7 @@ export class Arm64Port implements AccessPort, TableReader {
     d.write = true;
     d.lo = lo;
     d.hi = hi;
-    this.fault.cause = Cause.Device;
+    this.#record(a, Cause.Device, gpa, false);
     return -1;
   }
 }

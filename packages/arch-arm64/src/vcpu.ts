@@ -15,12 +15,12 @@ import { Access, type Cpu, Leave } from '@faultyard/engine';
 import { guestAbort, writes } from './aborts.ts';
 import { Arm64Port, Cause } from './access-port.ts';
 import { vcpuCells } from './cells.ts';
+import { completeDevice, loadSyndrome, STORE } from './completion.ts';
 import { PendingEvents } from './events.ts';
 import { EC, type ExceptionContext, enterException, takeAbort, takeSync, VECTOR } from './exceptions.ts';
 import { ISS, injectSea, takeExternalAbort } from './inject.ts';
 import { AccessClass } from './isa/access-class.ts';
 import { CONTEXT_EL0, CONTEXT_EL1 } from './isa/contexts.ts';
-import { GUARD_EL0, GUARD_FP, GUARD_SP, GUARD_SP_EL0, GUARD_ZVA } from './isa/guards.ts';
 import type { A64Isa } from './isa/isa.ts';
 import { MODE_NORMAL, MODE_STRICT } from './isa/strict.ts';
 import { accessFacts } from './isa/syndrome.ts';
@@ -34,11 +34,13 @@ import { externalAbort, type FaultInfo, type FaultPort, intercept, type KvmRules
 import { type PresentedAbort, Presented } from './presented.ts';
 import { type PsciPort, smccc } from './psci.ts';
 import { RegisterNames } from './registers.ts';
+import { reset } from './reset.ts';
 import { IDS, SErrors } from './serror.ts';
 import { guard, slow } from './slow.ts';
+import { guardBits, OWN_GUARDS } from './guard-bits.ts';
 import type { Stage2Tables } from './stage2-tables.ts';
 import { Arm64State, high, join, low, type Pair, PS, SR } from './state.ts';
-import { fpTrapped, type SystemRegisters } from './system-registers.ts';
+import type { SystemRegisters } from './system-registers.ts';
 import { Timer } from './timer.ts';
 
 /** What a vCPU is made of; see `plugin.ts`. */
@@ -56,11 +58,6 @@ export interface VcpuParts {
   readonly init: boolean;
   readonly secondaries: 'on' | 'off';
 }
-
-/** Bits of SCTLR_EL1. */
-const SCTLR = { SA: 8, SA0: 16, DZE: 1 << 14 } as const;
-/** Bits of the guard word that are the arch's. */
-const OWN_GUARDS = 0xffff;
 
 /** The arm64 vCPU. Fault plugins use it as a {@link FaultPort}. */
 export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPort {
@@ -106,8 +103,8 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   stepped: 0 | 1 | 2 = 0;
   /** ESR_EL2 of the last trapped call. */
   trappedEsr = 0;
-  /** Syndrome of the pending device load: register slot | sign << 8 | 64-bit << 9; -1 for a store. */
-  completion = -1;
+  /** Syndrome of the pending device access, see `completion.ts`. */
+  completion: number = STORE;
 
   // ---- derived ---------------------------------------------------------------------------------------------------
   retired = 0;
@@ -121,13 +118,14 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   #attention = true;
   /** IL, misaligned pc or stepping: look before each instruction. */
   #special = false;
+  /** The abort handled last was served by mapping a page, which is derived state and costs nothing. */
+  mapped = false;
   #pan = -1;
   context: number = CONTEXT_EL1;
   #fault: FaultInfo = { esr: 0, far: 0n, hpfar: 0n };
   /** {@link fault} is that of the last device access: kept as numbers until somebody asks. */
   #faultIsDevice = false;
   readonly #deviceFault = { lo: 0, hi: 0, gpa: 0, write: false };
-  readonly #loads = new Map<number, number>();
 
   constructor(p: VcpuParts) {
     this.vm = p.vm;
@@ -188,25 +186,9 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
 
   /** KVM_ARM_VCPU_INIT: every register to its reset value. */
   init(on: boolean): void {
-    const s = this.state;
-    for (let n = 0; n < 32; n++) s.setX(n, 0, 0);
-    this.#i32.fill(0, this.cpu.regAddr('v', 0) >>> 2, (this.cpu.regAddr('v', 31) >>> 2) + 4);
-    s.sys.fill(0);
-    s.ps = PS.EL1h | PS.DAIF;
-    s.nzcv = 0;
-    this.sysregs.reset(this);
-    for (const slot of [SR.SP_EL0, SR.SP_EL1]) s.setSp(slot, 0, 0);
-    s.put(SR.MPIDR_EL1, 0x8000_0000 | (this.id & 0xf) | ((this.id >> 4) << 8) | 0, 0);
-    s.setPc(0, 0);
-    this.clearExclusive();
-    this.serrors.pending = false;
-    this.serrors.queue = [];
-    this.waiting = false;
-    this.eventRegister = false;
-    this.pendingEvents.restore('none');
+    reset(this);
     this.initialised = true;
     this.power = on ? 'on' : 'off';
-    this.tlb.dropAll();
     this.modeChanged();
     this.translationChanged();
   }
@@ -360,7 +342,12 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
       this.#request = 'abort';
       return this.#intercepted();
     }
-    return yield* guestAbort(this);
+    const owed = this.debt;
+    this.mapped = false;
+    const exit = yield* guestAbort(this);
+    // whatever stage 2 could not map costs one, or a guest that repeats it for ever would use up no budget
+    if (!this.mapped && this.debt === owed) this.debt++;
+    return exit;
   }
   /** What the next {@link handle} does; for `intercept` the guard's number. */
   request(what: 'smccc' | 'intercept', guard: number = 0): void {
@@ -411,32 +398,11 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
       d.gpa = f.gpa;
       d.write = f.kind !== Access.Read;
     }
-    this.completion = this.core.device.write ? -1 : this.#load(this.instructionWord());
-  }
-  #load(word: number): number {
-    let packed = this.#loads.get(word);
-    if (packed === undefined) {
-      const s = accessFacts(word)?.syndrome;
-      packed = s ? (s.srt === 31 ? 33 : s.srt) | (s.sse ? 0x100 : 0) | (s.sf ? 0x200 : 0) : 33;
-      this.#loads.set(word, packed);
-    }
-    return packed;
+    this.completion = this.core.device.write ? STORE : loadSyndrome(this.instructionWord());
   }
   complete(): void {
-    const d = this.core.device;
-    const c = this.completion;
-    if (c >= 0) {
-      let lo = d.lo;
-      let hi = d.size === 8 ? d.hi : 0;
-      if (d.size < 4) {
-        const shift = 32 - 8 * d.size;
-        lo = c & 0x100 ? (lo << shift) >> shift : (lo << shift) >>> shift;
-      }
-      if (d.size < 8 && c & 0x100 && c & 0x200) hi = lo >> 31;
-      this.state.setX(c & 0xff, lo, hi);
-    }
-    this.completion = -1;
-    this.state.advance();
+    completeDevice(this.state, this.core.device, this.completion);
+    this.completion = STORE;
     this.debt++;
   }
 
@@ -486,17 +452,8 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     this.cpu.flush(2);
   }
   guardsChanged(): void {
-    const s = this.state;
-    const el0 = s.el === 0;
-    const sctlr = s.lo(SR.SCTLR_EL1);
-    let g = 0;
-    if (fpTrapped(this)) g |= 1 << GUARD_FP;
-    if (sctlr & (el0 ? SCTLR.SA0 : SCTLR.SA)) g |= 1 << GUARD_SP;
-    if (el0) g |= 1 << GUARD_EL0;
-    if (el0 || (s.ps & 1) === 0) g |= 1 << GUARD_SP_EL0;
-    if (el0 && (sctlr & SCTLR.DZE) === 0) g |= 1 << GUARD_ZVA;
     const at = this.cpu.guardAddr >>> 2;
-    this.#i32[at] = ((this.#i32[at] as number) & ~OWN_GUARDS) | g;
+    this.#i32[at] = ((this.#i32[at] as number) & ~OWN_GUARDS) | guardBits(this);
   }
   interruptsChanged(): void {
     this.#attention = true;
@@ -584,7 +541,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   injectSError(iss: number = IDS): void {
     if (!this.serrors.inject(iss)) return;
     this.core.cancelDevice();
-    this.completion = -1;
+    this.completion = STORE;
     this.debt++;
   }
   injectSea(iabt: boolean, far: bigint): boolean {
@@ -592,7 +549,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     if (done) {
       // an injected abort cancels a pending MMIO completion: PC must not be stepped past
       this.core.cancelDevice();
-      this.completion = -1;
+      this.completion = STORE;
       this.debt++;
     }
     return done;
