@@ -46,8 +46,9 @@ export function isExplained(error: unknown): boolean {
   );
 }
 
-/** Frames of Node and of the session, and the top level of a line, which the reader has before them. */
-const OWN_FRAME = /at line \d+:|\((node:|.*\/apps\/repl\/src\/)|at (node:|async node:|.*\/apps\/repl\/src\/)/;
+/** Frames of Node, of the loader, of the session, and the top level of a line, which the reader has before them. */
+const OWN_FRAME =
+  /(at |async )line \d+:|(\(|at |async )node:|\/node_modules\/(\.pnpm\/)?(esbuild|tsx)@?|\/apps\/repl\/src\//;
 
 /** An error as text: what was thrown, and the frames that are the user's. */
 export function describeError(error: unknown): string {

@@ -5,6 +5,7 @@
  * it takes one line at a time, waits for lines that await, prints values on standard output and errors on standard error,
  * and remembers whether the last line failed.
  */
+import type { EventEmitter } from 'node:events';
 import { createInterface } from 'node:readline';
 import { type REPLServer, Recoverable, start } from 'node:repl';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
@@ -104,6 +105,10 @@ export function startSession(options: SessionOptions): Session {
     if (!before.has(key) && key !== '_' && key !== '_error' && key !== 'require' && key !== 'module')
       Reflect.deleteProperty(globalThis, key);
 
+  onLateErrors(server, (error) => {
+    report(error);
+    if (terminal) server.displayPrompt();
+  });
   if (options.history) keepHistory(server, options.history);
   if (options.complete) extendCompletion(server, options.complete);
   const idle = server.listeners('SIGINT') as (() => void)[];
@@ -131,6 +136,13 @@ export function startSession(options: SessionOptions): Session {
     server.displayPrompt();
   };
   return { server, done, work };
+}
+
+/** Errors thrown after their line has ended (by a timer, a rejected promise) are reported like the others. */
+function onLateErrors(server: REPLServer, report: (error: unknown) => void): void {
+  const { _domain: domain } = server as unknown as { _domain: EventEmitter };
+  domain.removeAllListeners('error');
+  domain.on('error', report);
 }
 
 /** Hands a pipe's lines over one at a time: the next when the prompt would be shown again. */

@@ -25,6 +25,11 @@ describe('piped lines', () => {
     expect(err).toContain('ended in the middle of a statement');
     expect(status).toBe(1);
   });
+  test('an error after its line has ended -> on the other stream, the session goes on', async () => {
+    const late =
+      'setTimeout(() => { throw new Error("late") }, 5); await new Promise((r) => setTimeout(r, 40))';
+    expect(await pipe(`${late}\n"on"\n`)).toEqual({ out: "'on'\n", err: '! Error: late\n', status: 0 });
+  });
   test('.exit -> later lines are not run', async () => {
     expect((await pipe('1\n.exit\n2\n')).out).toBe('1\n');
   });
