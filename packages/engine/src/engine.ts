@@ -45,7 +45,8 @@ export interface EngineParts {
   readonly cpus: Set<EngineCpu>;
   /** The vCPU whose generated code runs now. */
   running: EngineCpu | undefined;
-  readonly loops: Loops;
+  /** The loops, made at first use. */
+  loops(): Loops;
   /** A fast TLB without entries, for stepping. */
   voidContext(): number;
   /** A map without entries, for single instructions of variable length. */
@@ -109,7 +110,7 @@ export function createEngine(host: EngineHost, isa: Isa): Engine {
     mapped,
     cpus,
     running: undefined,
-    get loops() {
+    loops: () => {
       loops ??= instantiate(parts);
       return loops;
     },

@@ -1,7 +1,7 @@
 /** A vCPU on the engine: runs generated code in slices, serves what it leaves for, and counts exactly. */
 import { Access, type AccessPort, type Cpu, Leave, type LeaveReason, Resolved } from './cpu.ts';
 import { At, CONTEXT_BYTES } from './cpu-block.ts';
-import type { EngineParts } from './engine.ts';
+import type { EngineParts, Loops } from './engine.ts';
 import { PAGE } from './host.ts';
 import { Inner, Special } from './layout.ts';
 import type { CodePage } from './predecode.ts';
@@ -26,6 +26,8 @@ export class EngineCpu implements Cpu {
   retired = 0;
   slowOp = 0;
   readonly #e: EngineParts;
+  readonly #i32: Int32Array;
+  #loops: Loops | undefined;
   readonly #tlbs: readonly ContextTlb[];
   readonly #tlbAt: number;
   readonly #size: number;
@@ -38,6 +40,7 @@ export class EngineCpu implements Cpu {
     this.#e = e;
     this.port = port;
     const { layout, isa, host, views } = e;
+    this.#i32 = views.i32;
     this.block = host.allocTable(layout.bytes, 64);
     this.pcAddr = this.block + At.pc;
     this.guardAddr = this.block + At.guard;
@@ -123,15 +126,15 @@ export class EngineCpu implements Cpu {
     const e = this.#e;
     e.predecode.sweep();
     e.running = this;
-    const end = (slice - bias) * this.#size;
-    const why =
-      bias > 0 ? e.loops.fast(this.block, context, rec, end) : e.loops.counted(this.block, context, rec, end);
+    this.#loops ??= e.loops();
+    const run = bias > 0 ? this.#loops.fast : this.#loops.counted;
+    const why = run(this.block, context, rec, (slice - bias) * this.#size);
     e.running = undefined;
     return why;
   }
   /** Instructions of the slice that were not run. */
   #left(bias: number): number {
-    const bytes = this.#e.views.i32[(this.block + At.left) >>> 2] ?? 0;
+    const bytes = this.#i32[(this.block + At.left) >>> 2] ?? 0;
     return (this.#size === 16 ? bytes >> 4 : bytes / this.#size) + bias;
   }
   #leave(retired: number, why: LeaveReason): LeaveReason {
@@ -140,7 +143,7 @@ export class EngineCpu implements Cpu {
     return why;
   }
   #word(at: number): number {
-    return this.#e.views.i32[(this.block + at) >>> 2] ?? 0;
+    return this.#i32[(this.block + at) >>> 2] ?? 0;
   }
 
   /** Makes the code at the pc runnable after generated code left for it. */
