@@ -14,6 +14,9 @@ const base: ViteUserConfig = defineConfig({
     environment: 'node',
     pool: 'threads',
     passWithNoTests: true,
+    // only against hangs: slow machines must not fail a test
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
     reporters: process.env.TURBO_HASH
       ? ['default', ['json', { outputFile: '.turbo/vitest.json' }]]
       : ['default'],

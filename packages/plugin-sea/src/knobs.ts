@@ -1,5 +1,54 @@
 /** Every choice that hardware, host firmware or a version of KVM makes on the way of a guest's external abort. */
+import type { Delivery } from '@faultyard/arch-arm64';
 import type { KnobDef } from '@faultyard/core';
+
+/** Values of the plugin's knobs, by bare name; what each means is in {@link SEA_KNOBS}. */
+export interface SeaKnobs {
+  readonly hostRas: '0' | '1';
+  readonly vmRas: '0' | '1' | '2' | '3';
+  readonly deliverLoad: Delivery;
+  readonly deliverStore: Delivery;
+  readonly deliverFetch: Delivery;
+  readonly deliverWalk: Delivery;
+  readonly deliverCmo: Delivery;
+  readonly deliverAtomic: Delivery;
+  readonly storeConsumes: 'none' | 'sea';
+  readonly set: '0' | '2' | '3';
+  readonly ea: '0' | '1';
+  readonly fnv: '0' | '1';
+  readonly farTagBits: 'untouched' | 'unknown';
+  readonly wnrOnAtomics: '0' | '1';
+  readonly trappedIL: '1' | '0';
+  readonly apei: 'absent' | 'claims' | 'fails' | 'duplicate' | 'fatal';
+  readonly notify: 'exit' | 'sigbusOptIn' | 'sigbusAlways';
+  readonly capEnabled: 'off' | 'on';
+  readonly walkRule: 'merged' | 'v2' | 'rfc1' | 'rfc3';
+  readonly vncrRule: 'dataAbortsOnly' | 'anyEC' | 'none';
+  readonly esrMask: 'FE00077F' | 'FE001DFF' | 'raw' | 'noIL';
+  readonly gvaFlag: 'none' | 'v1flag';
+  readonly payloadLayout: 'flagsFirst' | 'esrFirst';
+  readonly capExitNumbers: '245/41' | '244/41' | '242/40' | '240/40';
+  readonly gpaSource: 'atTranslate' | 'rawHpfar';
+  readonly atFailure: 'silentRetry' | 'exitNoGpa';
+  readonly guestRasGate: 'none' | 'required';
+  readonly injectFnV: '0' | 'copy';
+  readonly injectLevel: 's1ptwOnly' | 'copy';
+  readonly injectIL: 'copyTrapped' | 'always1';
+  readonly eventsCommit: 'immediate' | 'nextRun';
+  readonly eventsUninit: 'ENOEXEC' | 'allow';
+  readonly eventsAtomic: 'no' | 'yes';
+  readonly eventsWithIabt: 'no' | 'yes';
+  readonly serrorInjection: 'softwareEntry' | 'vseOnly';
+  readonly vserrorTopByte: 'BD' | 'BF';
+  readonly serrorWhilePending: 'mergeIntoOne' | 'queue';
+  readonly rasRegs: 'RAZ' | 'UNDEF';
+}
+
+type SeaKnobIds = { readonly [K in keyof SeaKnobs as `sea.${K}`]: SeaKnobs[K] };
+
+declare module '@faultyard/core' {
+  interface KnobMap extends SeaKnobIds {}
+}
 
 const of = <const V extends string>(
   values: readonly [V, ...V[]],
@@ -8,7 +57,7 @@ const of = <const V extends string>(
   source: string,
 ): KnobDef<V> => ({ values, default: fallback, meaning, source });
 
-const delivery = (what: string): KnobDef<'sync' | 'async' | 'none'> =>
+const delivery = (what: string): KnobDef<Delivery> =>
   of(
     ['sync', 'async', 'none'],
     'sync',
@@ -17,7 +66,7 @@ const delivery = (what: string): KnobDef<'sync' | 'async' | 'none'> =>
   );
 
 /** Knobs of the plugin, by bare name; defaults are Linux 6.19. */
-export const SEA_KNOBS = {
+export const SEA_KNOBS: { readonly [K in keyof SeaKnobs]: KnobDef<SeaKnobs[K]> } = {
   // ---- hardware -----------------------------------------------------------------------------------------------
   hostRas: of(
     ['0', '1'],
@@ -204,10 +253,7 @@ export const SEA_KNOBS = {
     'error record registers of a VM without RAS: read-as-zero (before 6.17), or UNDEFINED',
     'arch/arm64/kvm/sys_regs.c',
   ),
-} as const satisfies Record<string, KnobDef>;
-
-/** Values of {@link SEA_KNOBS}. */
-export type SeaKnobs = { readonly [K in keyof typeof SEA_KNOBS]: (typeof SEA_KNOBS)[K]['default'] };
+};
 
 /** Knobs of VMs seen so far: exits ask every time. */
 const known: WeakMap<object, SeaKnobs> = new WeakMap();
@@ -216,7 +262,7 @@ const known: WeakMap<object, SeaKnobs> = new WeakMap();
 export function seaKnobs(all: Readonly<Record<string, unknown>>): SeaKnobs {
   let own = known.get(all);
   if (!own) {
-    own = Object.fromEntries(Object.keys(SEA_KNOBS).map((k) => [k, all[`sea.${k}`]])) as SeaKnobs;
+    own = Object.fromEntries(Object.keys(SEA_KNOBS).map((k) => [k, all[`sea.${k}`]])) as unknown as SeaKnobs;
     known.set(all, own);
   }
   return own;

@@ -3,14 +3,19 @@ import type { ExternalAbort } from '@faultyard/arch-arm64';
 import type { SeaKnobs } from './knobs.ts';
 
 /** Exception classes at EL2 (DDI 0487 ESR_ELx.EC). A guest's EL0 and EL1 both report the lower-EL codes. */
-export const EC = { iabtLow: 0x20, iabtCur: 0x21, dabtLow: 0x24, dabtCur: 0x25 } as const;
+export const EC: Readonly<Record<'iabtLow' | 'iabtCur' | 'dabtLow' | 'dabtCur', number>> = {
+  iabtLow: 0x20,
+  iabtCur: 0x21,
+  dabtLow: 0x24,
+  dabtCur: 0x25,
+};
 /** Fault status: external abort not on a walk. */
 export const FSC_SEA = 0x10;
 /** Fault status: external abort on a walk, level 0; level n is n above. */
 export const FSC_SEA_WALK0 = 0x14;
 
 /** Bits of an external abort's ISS. */
-export const ISS = {
+export const ISS: Readonly<Record<'S1PTW' | 'WnR' | 'CM' | 'EA' | 'FnV' | 'SET' | 'VNCR', number>> = {
   S1PTW: 1 << 7,
   WnR: 1 << 6,
   CM: 1 << 8,
@@ -18,7 +23,7 @@ export const ISS = {
   FnV: 1 << 10,
   SET: 3 << 11,
   VNCR: 1 << 13,
-} as const;
+};
 /** ESR.IL. */
 export const IL: number = 1 << 25;
 

@@ -11,7 +11,7 @@ import {
 import type { Case, Code, Step, Subject } from './subject.ts';
 
 /** Bytes of a subject's memory. */
-export const RAM_SIZE = 1 << 20;
+export const RAM_SIZE: number = 1 << 20;
 /** Offset of data in it; code of vCPU n starts at n * 0x4000. */
 export const DATA = 0x80000;
 
