@@ -2,13 +2,21 @@
  * Guest aborts that reach EL2: what KVM makes of an access that stage 2 does not serve
  * (arch/arm64/kvm/mmu.c kvm_handle_guest_abort and user_mem_abort, mmio.c io_mem_abort, baseline 6.19).
  */
-import { type Exit, type Gpa, gpa as brandGpa, hva, PAGE_SIZE, type Stage2Outcome, type Task } from '@faultyard/core';
+import {
+  gpa as brandGpa,
+  type Exit,
+  type Gpa,
+  hva,
+  PAGE_SIZE,
+  type Stage2Outcome,
+  type Task,
+} from '@faultyard/core';
 import { Access } from '@faultyard/engine';
 import { type AccessFault, Cause, className, classOf } from './access-port.ts';
 import { ISS, injectSizeFault } from './inject.ts';
 import { AccessClass } from './isa/access-class.ts';
 import { syndrome, syndromeBits } from './isa/syndrome.ts';
-import { errorPfn, type ExternalAbort, externalAbort } from './points.ts';
+import { type ExternalAbort, errorPfn, externalAbort } from './points.ts';
 import { IDS } from './serror.ts';
 import { join } from './state.ts';
 import type { Arm64Vcpu } from './vcpu.ts';
@@ -73,7 +81,9 @@ function* stage2Abort(v: Arm64Vcpu, f: AccessFault): Task<Exit | undefined> {
   const out: Stage2Outcome = yield* v.vm.stage2.fault({
     gpa: f.gpa,
     // an atomic first faults as a read unless the page is mapped and only writing is missing
-    write: wnr || (f.kind === Access.ReadWrite && !f.walk && v.vm.stage2.frameOf(Math.floor(f.gpa / PAGE_SIZE)) !== 0),
+    write:
+      wnr ||
+      (f.kind === Access.ReadWrite && !f.walk && v.vm.stage2.frameOf(Math.floor(f.gpa / PAGE_SIZE)) !== 0),
     exec: exec && !f.walk,
     origin: f.walk ? 'walk' : 'hardware',
   });
@@ -205,4 +215,3 @@ function memoryFault(v: Arm64Vcpu, f: AccessFault, errno: 'EFAULT' | 'EHWPOISON'
   const page: Gpa = brandGpa(f.gpa - (f.gpa % PAGE_SIZE));
   return { kind: 'memory-fault', vcpu: v.id, ret: -1, errno, flags, gpa: page, size: BigInt(PAGE_SIZE) };
 }
-

@@ -4,20 +4,20 @@
  * allocates, throws, asks a point or makes a mapping (engine.md 9).
  */
 import { type KernelBus, Miss, type Stage2 } from '@faultyard/core';
-import { Access, type AccessInfo, type AccessPort, Resolved, type Resolution } from '@faultyard/engine';
+import { Access, type AccessInfo, type AccessPort, type Resolution, Resolved } from '@faultyard/engine';
 import { AccessClass } from './isa/access-class.ts';
 import { CONTEXT_EL0, CONTEXT_UNPRIVILEGED } from './isa/contexts.ts';
-import { EXEC, leafLevel, PAGE, permitted, READ, WRITE } from './mmu/attributes.ts';
 import { flat } from './mmu/at.ts';
+import { EXEC, leafLevel, PAGE, permitted, READ, WRITE } from './mmu/attributes.ts';
 import type { Tlb, TlbHit } from './mmu/tlb.ts';
 import {
   FSC,
   TableRead,
   type TableReader,
   topByteIgnored,
-  walk,
   WalkEnd,
   type WalkResult,
+  walk,
   walkResult,
 } from './mmu/walk.ts';
 import type { Model } from './model.ts';
@@ -284,7 +284,8 @@ export class Arm64Port implements AccessPort, TableReader {
   /** Reads a descriptor for a walk. */
   readTable(gpa: number, out: Pair): 0 | 1 | 2 {
     const gfn = Math.floor(gpa / 4096);
-    if (this.#p.tables.any && this.#p.tables.find(gfn) && this.#delivery[WALK] !== 0) return TableRead.External;
+    if (this.#p.tables.any && this.#p.tables.find(gfn) && this.#delivery[WALK] !== 0)
+      return TableRead.External;
     let frame = this.#stage2.lookup(gfn, false);
     if (frame < 0) {
       if (frame !== Miss.Poison) return TableRead.Stage2;

@@ -20,9 +20,17 @@ export interface VcpuEvents {
 
 declare module '@faultyard/core' {
   interface OpMap {
-    'get-vcpu-events': { readonly on: 'vcpu'; readonly arg: Record<never, never>; readonly result: VcpuEvents };
+    'get-vcpu-events': {
+      readonly on: 'vcpu';
+      readonly arg: Record<never, never>;
+      readonly result: VcpuEvents;
+    };
     'set-vcpu-events': { readonly on: 'vcpu'; readonly arg: Partial<VcpuEvents>; readonly result: 0 };
-    'arm-vcpu-init': { readonly on: 'vcpu'; readonly arg: { readonly powerOff?: boolean }; readonly result: 0 };
+    'arm-vcpu-init': {
+      readonly on: 'vcpu';
+      readonly arg: { readonly powerOff?: boolean };
+      readonly result: 0;
+    };
     'irq-line': {
       readonly on: 'vm';
       readonly arg: { readonly vcpu: number; readonly line: 'irq' | 'fiq'; readonly level: boolean };
@@ -108,7 +116,8 @@ function checkProposal(rules: KvmRules, e: Partial<VcpuEvents>, both: boolean): 
   if (both) throw new KvmError(SET, 'EINVAL', 'ext_dabt_pending and ext_iabt_pending');
   if (!e.extAbtHasEsr) return;
   if (!rules.hostRas) throw new KvmError(SET, 'EINVAL', 'ext_abt_has_esr without FEAT_RAS on the host');
-  if ((e.extAbtEsr ?? 0n) >> 25n !== 0n) throw new KvmError(SET, 'EINVAL', 'ext_abt_esr has bits above the ISS');
+  if ((e.extAbtEsr ?? 0n) >> 25n !== 0n)
+    throw new KvmError(SET, 'EINVAL', 'ext_abt_esr has bits above the ISS');
 }
 
 /** Byte layout of struct kvm_vcpu_events (and of the proposal, whose fields are padding upstream). */
@@ -160,7 +169,11 @@ const irqCodec: OpCodec<'irq-line'> = {
   decode: (a) => {
     const irq = a.getUint32(0, true);
     if (irq >>> 24 !== 0 || (irq & 0xffff) > 1)
-      throw new KvmError('KVM_IRQ_LINE', 'EINVAL', 'only lines of the CPU exist without an interrupt controller');
+      throw new KvmError(
+        'KVM_IRQ_LINE',
+        'EINVAL',
+        'only lines of the CPU exist without an interrupt controller',
+      );
     return { vcpu: (irq >>> 16) & 0xff, line: irq & 1 ? 'fiq' : 'irq', level: a.getUint32(4, true) !== 0 };
   },
   encode: (e, out) => {

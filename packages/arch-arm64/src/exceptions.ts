@@ -52,7 +52,7 @@ export interface ExceptionContext extends SysregContext {
 
 /** An ESR value: EC, IL and ISS. */
 export function esr(ec: number, iss: number, il: 0 | 1 = 1): number {
-  return ((ec << 26) | (il << 25) | iss) | 0;
+  return (ec << 26) | (il << 25) | iss | 0;
 }
 
 /** Where an exception starts and by whose rules it is entered. */
@@ -69,7 +69,11 @@ const HARDWARE: EntryRules = { by: 'hardware' };
  * Enters EL1 at `vector`: ELR, SPSR, PSTATE and PC. ESR and FAR are the caller's. The preferred return address is the
  * pc: instructions that return behind themselves advance it first.
  */
-export function enterException(c: ExceptionContext, vector: VectorOffset, rules: EntryRules = HARDWARE): void {
+export function enterException(
+  c: ExceptionContext,
+  vector: VectorOffset,
+  rules: EntryRules = HARDWARE,
+): void {
   const s = c.state;
   const from = s.pstate;
   const group = s.el === 0 ? 0x400 : s.ps & 1 ? 0x200 : 0;
@@ -105,7 +109,12 @@ export interface AbortSyndrome {
  * Instruction or data abort. EC tells the level it came from; `il` is 1 as the architecture has it, or what KVM
  * copied from the trapped syndrome.
  */
-export function takeAbort(c: ExceptionContext, a: AbortSyndrome, rules: EntryRules = HARDWARE, il: 0 | 1 = 1): void {
+export function takeAbort(
+  c: ExceptionContext,
+  a: AbortSyndrome,
+  rules: EntryRules = HARDWARE,
+  il: 0 | 1 = 1,
+): void {
   const s = c.state;
   const lower = s.el === 0;
   const ec = a.fetch
@@ -122,7 +131,12 @@ export function takeAbort(c: ExceptionContext, a: AbortSyndrome, rules: EntryRul
 }
 
 /** SError with this ISS; `il` as delivered (KVM's software entry has had it 0, see the knob `serrorIl`). */
-export function takeSError(c: ExceptionContext, iss: number, rules: EntryRules = HARDWARE, il: 0 | 1 = 1): void {
+export function takeSError(
+  c: ExceptionContext,
+  iss: number,
+  rules: EntryRules = HARDWARE,
+  il: 0 | 1 = 1,
+): void {
   c.state.put(SR.ESR_EL1, esr(EC.SError, iss, il), 0);
   enterException(c, VECTOR.SError, rules);
 }

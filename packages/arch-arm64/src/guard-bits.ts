@@ -1,8 +1,8 @@
 /** The architecture's guard bits as the state has them (`isa/guards.ts` says what each means). */
 import { GUARD_EL0, GUARD_FP, GUARD_SP, GUARD_SP_EL0, GUARD_ZVA } from './isa/guards.ts';
 import { SR } from './state.ts';
-import { fpTrapped } from './system-registers.ts';
 import type { SysregContext } from './sysregs/def.ts';
+import { fpTrapped } from './system-registers.ts';
 
 /** Bits of the guard word that are the architecture's; the others are plugins'. */
 export const OWN_GUARDS = 0xffff;

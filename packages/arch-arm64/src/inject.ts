@@ -2,11 +2,12 @@
  * Aborts that KVM builds in software for the guest (arch/arm64/kvm/inject_fault.c; sea.md 4.3), and the one the CPU
  * takes itself.
  */
+
+import type { ExceptionContext } from './exceptions.ts';
 import { takeAbort } from './exceptions.ts';
-import { FSC, type TableReader, TableRead, walk, walkResult } from './mmu/walk.ts';
+import { FSC, TableRead, type TableReader, walk, walkResult } from './mmu/walk.ts';
 import type { FaultInfo, KvmRules } from './points.ts';
 import { high, low, type Pair } from './state.ts';
-import type { ExceptionContext } from './exceptions.ts';
 
 /** ISS bits of an abort. */
 export const ISS = {
@@ -63,7 +64,12 @@ export function injectSea(
 const found: Pair & { level: number | undefined } = { lo: 0, hi: 0, level: undefined };
 
 /** Level of the stage 1 descriptor that lies at the fault IPA, by a fresh walk of FAR. */
-function levelOf(c: ExceptionContext, last: FaultInfo, reader: TableReader, paBits: number): number | undefined {
+function levelOf(
+  c: ExceptionContext,
+  last: FaultInfo,
+  reader: TableReader,
+  paBits: number,
+): number | undefined {
   if (last.hpfar === 0n) return undefined;
   const page = Number((last.hpfar & 0x0fff_ffff_fff0n) >> 4n);
   found.level = undefined;

@@ -1,8 +1,8 @@
 /** A walk of stage 1 for people: every step, changing nothing. */
 import type { Walk, WalkStep } from '@faultyard/core';
-import { leafShift, memoryType, PAGE, permitted } from './mmu/attributes.ts';
 import { flat } from './mmu/at.ts';
-import { type TableReader, TableRead, walk, WalkEnd, walkResult } from './mmu/walk.ts';
+import { leafShift, memoryType, PAGE, permitted } from './mmu/attributes.ts';
+import { TableRead, type TableReader, WalkEnd, walk, walkResult } from './mmu/walk.ts';
 import { high, join, low, PS, SR } from './state.ts';
 import type { Arm64Vcpu } from './vcpu.ts';
 
@@ -46,7 +46,8 @@ export function observe(v: Arm64Vcpu, gva: bigint, access: 'read' | 'write' | 'e
     ? walk(s, v.model.paBits, low(gva), high(gva), spy, r)
     : flat(v.model.paBits, low(gva), high(gva), kind === 2, r);
   if (end === WalkEnd.Fault) return { steps, fault: faultName(r.fsc) };
-  if (end === WalkEnd.Stage2) return { steps, fault: `table at 0x${r.table.toString(16)} is not mapped by stage 2` };
+  if (end === WalkEnd.Stage2)
+    return { steps, fault: `table at 0x${r.table.toString(16)} is not mapped by stage 2` };
   if (end === WalkEnd.External) return { steps, fault: `external abort on the level ${r.level} table` };
   const a = r.attributes;
   const attributes = {

@@ -1,5 +1,12 @@
 /** The architecture plugin: `arm64({ model, … })`. */
-import { type CapDef, definePlugin, type HostMemory, type Plugin, type Point, type Vm } from '@faultyard/core';
+import {
+  type CapDef,
+  definePlugin,
+  type HostMemory,
+  type Plugin,
+  type Point,
+  type Vm,
+} from '@faultyard/core';
 import { createEngine, type Engine } from '@faultyard/engine';
 import { ARM64_OPS } from './events.ts';
 import type { Feature, Form } from './isa/form.ts';
@@ -8,7 +15,6 @@ import { type Arm64Options, instructionFeatures, type Model, resolveModel } from
 import { instructions, type KvmRules, kvmRules, systemRegisters } from './points.ts';
 import { Stage2Tables } from './stage2-tables.ts';
 import { SystemRegisters } from './system-registers.ts';
-import type { SysregDef } from './sysregs/def.ts';
 import { Arm64Vcpu } from './vcpu.ts';
 
 /** Options of {@link arm64}. */

@@ -29,12 +29,12 @@ const SYSREG_ID = 0x6030_0000_0013_0000n;
 
 /** Offsets of struct kvm_regs in 32-bit words (arch/arm64/include/uapi/asm/kvm.h): x0..x30 at 0, 2, 4, … */
 const CORE_OFFSETS: Readonly<Record<number, string>> = {
-  0x3e: 'sp_el0',
-  0x40: 'pc',
-  0x42: 'pstate',
-  0x44: 'sp_el1',
-  0x46: 'elr_el1',
-  0x48: 'spsr_el1',
+  62: 'sp_el0',
+  64: 'pc',
+  66: 'pstate',
+  68: 'sp_el1',
+  70: 'elr_el1',
+  72: 'spsr_el1',
 };
 
 /** One register behind a name. */

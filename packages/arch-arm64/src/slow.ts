@@ -7,10 +7,10 @@ import { GUARD_FP, GUARD_SP, GUARD_ZVA } from './isa/guards.ts';
 import { Slow } from './isa/slow.ts';
 import { Next, type NextStep } from './next.ts';
 import { PS, SR } from './state.ts';
-import { SysAccess, type SysAccessResult } from './system-registers.ts';
-import { writePs } from './sysregs/exceptions.ts';
 import { sysregKey } from './sysregs/def.ts';
+import { writePs } from './sysregs/exceptions.ts';
 import { systemInstruction } from './system-instructions.ts';
+import { SysAccess, type SysAccessResult } from './system-registers.ts';
 import type { Arm64Vcpu } from './vcpu.ts';
 
 /** ISS of EC 0x07 in AArch64: CV = 1, COND = 0b1110. */
@@ -18,7 +18,7 @@ const FP_ISS = 0x1e0_0000;
 const DC_ZVA = sysregKey([1, 3, 7, 4, 1]);
 
 /** ZR and SINK are register 31 in a syndrome. */
-const rt = (slot: number): number => (slot > 31 ? 31 : slot);
+const rt = (slot: number): number => Math.min(slot, 31);
 
 /** Performs slow operation `op`; its arguments are in the vCPU's slow argument area. */
 export function slow(v: Arm64Vcpu, op: number): NextStep {

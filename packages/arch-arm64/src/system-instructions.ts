@@ -1,5 +1,5 @@
 /** SYS: cache maintenance, address translation, TLB maintenance (DDI 0487, C5.3 to C5.5). */
-import { Access, type AccessInfo, Resolved, type Resolution } from '@faultyard/engine';
+import { Access, type AccessInfo, type Resolution, Resolved } from '@faultyard/engine';
 import { EC, sysregIss, takeSync } from './exceptions.ts';
 import { AccessClass } from './isa/access-class.ts';
 import { isAt, translateAddress } from './mmu/at.ts';

@@ -18,6 +18,7 @@ import { vcpuCells } from './cells.ts';
 import { completeDevice, loadSyndrome, STORE } from './completion.ts';
 import { PendingEvents } from './events.ts';
 import { EC, type ExceptionContext, enterException, takeAbort, takeSync, VECTOR } from './exceptions.ts';
+import { guardBits, OWN_GUARDS } from './guard-bits.ts';
 import { ISS, injectSea, takeExternalAbort } from './inject.ts';
 import { AccessClass } from './isa/access-class.ts';
 import { CONTEXT_EL0, CONTEXT_EL1 } from './isa/contexts.ts';
@@ -31,13 +32,13 @@ import type { Model } from './model.ts';
 import { Next, type NextStep } from './next.ts';
 import { observe } from './observer.ts';
 import { externalAbort, type FaultInfo, type FaultPort, intercept, type KvmRules } from './points.ts';
-import { type PresentedAbort, Presented } from './presented.ts';
+import { Presented, type PresentedAbort } from './presented.ts';
 import { type PsciPort, smccc } from './psci.ts';
 import { RegisterNames } from './registers.ts';
 import { reset } from './reset.ts';
+import { SavedFault } from './saved-fault.ts';
 import { IDS, SErrors } from './serror.ts';
 import { guard, slow } from './slow.ts';
-import { guardBits, OWN_GUARDS } from './guard-bits.ts';
 import type { Stage2Tables } from './stage2-tables.ts';
 import { Arm64State, high, join, low, type Pair, PS, SR } from './state.ts';
 import type { SystemRegisters } from './system-registers.ts';
@@ -122,10 +123,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   mapped = false;
   #pan = -1;
   context: number = CONTEXT_EL1;
-  #fault: FaultInfo = { esr: 0, far: 0n, hpfar: 0n };
-  /** {@link fault} is that of the last device access: kept as numbers until somebody asks. */
-  #faultIsDevice = false;
-  readonly #deviceFault = { lo: 0, hi: 0, gpa: 0, write: false };
+  readonly #saved: SavedFault = new SavedFault();
 
   constructor(p: VcpuParts) {
     this.vm = p.vm;
@@ -389,15 +387,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
 
   /** Keeps the syndrome of the device access that is about to leave (KVM: vcpu->arch.fault of the exit). */
   rememberCompletion(): void {
-    const f = this.port.fault;
-    this.#faultIsDevice = f.cause === Cause.Device;
-    if (this.#faultIsDevice) {
-      const d = this.#deviceFault;
-      d.lo = f.lo;
-      d.hi = f.hi;
-      d.gpa = f.gpa;
-      d.write = f.kind !== Access.Read;
-    }
+    if (this.port.fault.cause === Cause.Device) this.#saved.device(this.port.fault);
     this.completion = this.core.device.write ? STORE : loadSyndrome(this.instructionWord());
   }
   complete(): void {
@@ -504,20 +494,10 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
 
   /** What KVM saved of the last abort at EL2. */
   get fault(): FaultInfo {
-    if (this.#faultIsDevice) {
-      this.#faultIsDevice = false;
-      const f = this.#deviceFault;
-      this.#fault = {
-        esr: (0x9200_0006 | (f.write ? ISS.WnR : 0)) >>> 0,
-        far: join(f.lo, f.hi),
-        hpfar: BigInt(Math.floor(f.gpa / 4096)) << 4n,
-      };
-    }
-    return this.#fault;
+    return this.#saved.info;
   }
   set fault(f: FaultInfo) {
-    this.#faultIsDevice = false;
-    this.#fault = f;
+    this.#saved.info = f;
   }
   get hasRas(): boolean {
     return this.model.ras > 0;

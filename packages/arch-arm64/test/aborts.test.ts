@@ -155,7 +155,14 @@ function slot(l: Lab, request: Parameters<Lab['vm']['mm']['mmap']>[0]): number {
 const EF = { kind: 'run-error', ret: -1, errno: 'EFAULT' };
 
 describe('host memory behind a slot (M)', () => {
-  for (const code of ['ldr x2, [x1]', 'str x2, [x1]', 'br x1', 'ldp x2, x3, [x1]', 'ldadd x2, x3, [x1]', 'dc civac, x1'])
+  for (const code of [
+    'ldr x2, [x1]',
+    'str x2, [x1]',
+    'br x1',
+    'ldp x2, x3, [x1]',
+    'ldadd x2, x3, [x1]',
+    'dc civac, x1',
+  ])
     test(`M1 PROT_NONE: ${code} -> EFAULT, PC at the access`, () => {
       const l = lab(at(SLOT, code));
       slot(l, { size: 0x4000, prot: Prot.None });

@@ -2,7 +2,7 @@
 import { definePlugin, type Exit, KvmError } from '@faultyard/core';
 import { afterEach, describe, expect, test } from 'vitest';
 import { externalAbort, type KvmRules, kvmRules } from '../src/index.ts';
-import { closeLabs, type Lab, lab, type LabOptions, RAM } from './support/lab.ts';
+import { closeLabs, type Lab, type LabOptions, lab, RAM } from './support/lab.ts';
 
 afterEach(closeLabs);
 
@@ -45,9 +45,12 @@ describe('an external abort without fault plugin', () => {
     }
   });
   test('A set: the SError stays pending, ISR.A reads 1, an ESB moves it to DISR 81000000', () => {
-    const l = lab(`ldr x1, =${POISONED}\nadr x3, after\nldr x2, [x1]\nafter: mrs x4, isr_el1\nesb\nmrs x5, disr_el1\nmrs x6, isr_el1\nwfi\n.ltorg`, {
-      daif: true,
-    });
+    const l = lab(
+      `ldr x1, =${POISONED}\nadr x3, after\nldr x2, [x1]\nafter: mrs x4, isr_el1\nesb\nmrs x5, disr_el1\nmrs x6, isr_el1\nwfi\n.ltorg`,
+      {
+        daif: true,
+      },
+    );
     l.vm.poison(POISONED);
     const e = l.cpu.run(50);
     expect(e.kind).toBe('budget');
@@ -81,7 +84,14 @@ describe('an external abort without fault plugin', () => {
     }
   });
   test('an error delivered as an SError -> the access completes, the SError is taken at it', () => {
-    const sync = { load: 'async', store: 'none', fetch: 'sync', walk: 'sync', cmo: 'sync', atomic: 'sync' } as const;
+    const sync = {
+      load: 'async',
+      store: 'none',
+      fetch: 'sync',
+      walk: 'sync',
+      cmo: 'sync',
+      atomic: 'sync',
+    } as const;
     const l = under({ delivery: sync }, LOAD, { daif: true });
     l.vm.poke(POISONED, 99n);
     l.vm.poison(POISONED);
@@ -93,7 +103,11 @@ describe('an external abort without fault plugin', () => {
 
 describe('kvm_vcpu_events', () => {
   const set = (l: Lab, e: object): unknown => l.vm.ops.call(l.cpu, 'set-vcpu-events', e);
-  const now: Partial<KvmRules> = { eventsCommit: 'immediate', eventsUninit: 'ENOEXEC', serror: 'softwareEntry' };
+  const now: Partial<KvmRules> = {
+    eventsCommit: 'immediate',
+    eventsUninit: 'ENOEXEC',
+    serror: 'softwareEntry',
+  };
   test('ext_dabt at EL0t -> VBAR+400, 92000010, FAR as captured, committed at once (R1/P2)', () => {
     for (const [span, pstate] of [
       [1n << 23n, 0x3c5n],
@@ -126,7 +140,9 @@ describe('kvm_vcpu_events', () => {
   });
   test('SErrors: no RAS on the host or bits above 24 -> EINVAL, and the abort half stays injected', () => {
     const l = under({ ...now, hostRas: false }, 'wfi');
-    expect(() => set(l, { extDabtPending: true, serrorPending: true, serrorHasEsr: true, serrorEsr: 1n })).toThrow(KvmError);
+    expect(() =>
+      set(l, { extDabtPending: true, serrorPending: true, serrorHasEsr: true, serrorEsr: 1n }),
+    ).toThrow(KvmError);
     expect(l.vector).toBe(0x200);
     const m = under({ ...now, eventsAtomic: true }, 'wfi');
     expect(() =>
@@ -192,13 +208,19 @@ describe('RAS and DoubleFault2', () => {
 });
 
 describe('the external-abort point', () => {
-  const asked = (code: string, poison: bigint, prepare: (l: Lab) => void = () => {}, rules: Partial<KvmRules> = {}) => {
+  const asked = (
+    code: string,
+    poison: bigint,
+    prepare: (l: Lab) => void = () => {},
+    rules: Partial<KvmRules> = {},
+  ) => {
     const seen: unknown[] = [];
     const plugin = definePlugin({
       name: 'spy',
       core: '^1.0.0',
       setup: (ctx) => {
         ctx.contribute(kvmRules, () => rules);
+        // biome-ignore lint/correctness/useYield: nobody else has to run here
         ctx.contribute(externalAbort, function* (q): Generator<never, Exit | undefined> {
           seen.push(q.abort);
           q.vcpu.takeExternalAbort(q.abort.forFetch ? 0x8200_0010 : 0x9200_0010, q.abort.va);
@@ -213,7 +235,14 @@ describe('the external-abort point', () => {
     l.run();
     return { l, seen };
   };
-  const store = { load: 'sync', store: 'sync', fetch: 'sync', walk: 'sync', cmo: 'sync', atomic: 'sync' } as const;
+  const store = {
+    load: 'sync',
+    store: 'sync',
+    fetch: 'sync',
+    walk: 'sync',
+    cmo: 'sync',
+    atomic: 'sync',
+  } as const;
   for (const [code, cls] of [
     ['ldr x2, [x1]', 'load'],
     ['ldp x2, x3, [x1]', 'load'],
@@ -226,8 +255,15 @@ describe('the external-abort point', () => {
   ] as const)
     test(`${code} at poison -> class ${cls}`, () => {
       const mmuOn = code.startsWith('dc zva');
-      const { l, seen } = asked(`ldr x1, =${POISONED}\n${code}\nwfi\n.ltorg`, POISONED, mmuOn ? flat : undefined, { delivery: store });
-      expect(seen).toMatchObject([{ cls, gpa: POISONED, va: POISONED, el0: false, forFetch: cls === 'fetch', cm: cls === 'cmo' }]);
+      const { l, seen } = asked(
+        `ldr x1, =${POISONED}\n${code}\nwfi\n.ltorg`,
+        POISONED,
+        mmuOn ? flat : undefined,
+        { delivery: store },
+      );
+      expect(seen).toMatchObject([
+        { cls, gpa: POISONED, va: POISONED, el0: false, forFetch: cls === 'fetch', cm: cls === 'cmo' },
+      ]);
       expect(l.vector).toBe(0x200);
       expect(get(l, 'esr_el1')).toEqual([cls === 'fetch' ? 0x8600_0010n : 0x9600_0010n]);
     });

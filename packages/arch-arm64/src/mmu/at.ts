@@ -5,7 +5,7 @@
 import { type Arm64State, SR } from '../state.ts';
 import { sysregKey } from '../sysregs/def.ts';
 import { memoryType, PAGE, permitted, READ, shareability, WRITE } from './attributes.ts';
-import { FSC, type TableReader, walk, WalkEnd, type WalkEndCode, type WalkResult } from './walk.ts';
+import { FSC, type TableReader, WalkEnd, type WalkEndCode, type WalkResult, walk } from './walk.ts';
 
 const key = (crm: number, op2: number): number => sysregKey([1, 0, 7, crm, op2]);
 /** AT S1E1R; S1E1W, S1E0R and S1E0W follow. */

@@ -14,7 +14,13 @@ export const PAGE = {
   Device: 32,
 } as const;
 /** MAIR attribute byte in bits 15:8, shareability in 17:16, level of the leaf in 21:20, log2 of its size in 29:24. */
-export function packAttributes(flags: number, mair: number, sh: number, level: number, shift: number): number {
+export function packAttributes(
+  flags: number,
+  mair: number,
+  sh: number,
+  level: number,
+  shift: number,
+): number {
   return flags | (mair << 8) | (sh << 16) | (level << 20) | (shift << 24);
 }
 /** Log2 of the bytes the leaf covers. */
@@ -44,7 +50,13 @@ export const EXEC = 2;
  * @param el0 made with EL0's permissions
  * @param pan PSTATE.PAN applies to it
  */
-export function permitted(attributes: number, access: number, el0: boolean, wxn: boolean, pan: boolean): boolean {
+export function permitted(
+  attributes: number,
+  access: number,
+  el0: boolean,
+  wxn: boolean,
+  pan: boolean,
+): boolean {
   const user = (attributes & PAGE.El0) !== 0;
   const writable = (attributes & PAGE.ReadOnly) === 0;
   if (access === EXEC) {

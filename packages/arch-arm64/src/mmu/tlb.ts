@@ -101,7 +101,7 @@ export class Tlb {
       if (asid >= 0 && attributes & PAGE.NotGlobal && tag >>> 16 !== asid) continue;
       const shift = leafShift(attributes) - 12;
       // leaves are at most 2^39 bytes: their page bits are all in the first word
-      if (((tag ^ hi) & 0xfff) === 0 && (((e[i] as number) ^ lo) >>> shift) === 0) this.#drop(i);
+      if (((tag ^ hi) & 0xfff) === 0 && ((e[i] as number) ^ lo) >>> shift === 0) this.#drop(i);
     }
   }
 

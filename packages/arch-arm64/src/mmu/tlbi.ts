@@ -2,9 +2,10 @@
  * TLB maintenance (DDI 0487, C5.5 TLBI). KVM sets HCR_EL2.FB, so every TLBI of a guest is broadcast within the inner
  * shareable domain: the local forms reach all vCPUs too.
  */
+
+import type { Arm64State } from '../state.ts';
 import { SR } from '../state.ts';
 import { sysregKey } from '../sysregs/def.ts';
-import type { Arm64State } from '../state.ts';
 import type { Tlb } from './tlb.ts';
 
 const key = (crm: number, op2: number): number => sysregKey([1, 0, 8, crm, op2]);

@@ -103,7 +103,8 @@ export function walk(
   const size = 64 - ((upper ? tcrLo >>> 16 : tcrLo) & 0x3f);
   const granule = ((upper ? TG1[(tcrLo >>> 30) & 3] : TG0[(tcrLo >>> 14) & 3]) as number) | 0;
   const disabled = (tcrLo & (upper ? 1 << 23 : 1 << 7)) !== 0;
-  if (disabled || size > 48 || size < 25 || !inRange(s, lo, hi, size, upper)) return fault(out, FSC.Translation, 0);
+  if (disabled || size > 48 || size < 25 || !inRange(s, lo, hi, size, upper))
+    return fault(out, FSC.Translation, 0);
 
   const limit = 2 ** Math.min(PA_RANGES[tcrHi & 7] ?? 48, paBits);
   const stride = granule - 3;

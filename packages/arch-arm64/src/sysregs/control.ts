@@ -47,7 +47,14 @@ export const control: readonly SysregDef[] = [
       ['M', 0, 0],
     ],
   },
-  { name: 'ACTLR_EL1', enc: [3, 0, 1, 0, 1], doc: 'Auxiliary control: none here', el1: 'rw', value: 0n, mask: 0n },
+  {
+    name: 'ACTLR_EL1',
+    enc: [3, 0, 1, 0, 1],
+    doc: 'Auxiliary control: none here',
+    el1: 'rw',
+    value: 0n,
+    mask: 0n,
+  },
   {
     name: 'CPACR_EL1',
     enc: [3, 0, 1, 0, 2],
@@ -142,7 +149,14 @@ export const control: readonly SysregDef[] = [
     value: 0n,
     changed: translation,
   },
-  { name: 'AMAIR_EL1', enc: [3, 0, 10, 3, 0], doc: 'Auxiliary memory attributes: none', el1: 'rw', value: 0n, mask: 0n },
+  {
+    name: 'AMAIR_EL1',
+    enc: [3, 0, 10, 3, 0],
+    doc: 'Auxiliary memory attributes: none',
+    el1: 'rw',
+    value: 0n,
+    mask: 0n,
+  },
   {
     name: 'CONTEXTIDR_EL1',
     enc: [3, 0, 13, 0, 1],
@@ -152,7 +166,14 @@ export const control: readonly SysregDef[] = [
     value: 0n,
     mask: 0xffff_ffffn,
   },
-  { name: 'TPIDR_EL1', enc: [3, 0, 13, 0, 4], doc: 'Software thread ID of EL1', el1: 'rw', slot: SR.TPIDR_EL1, value: 0n },
+  {
+    name: 'TPIDR_EL1',
+    enc: [3, 0, 13, 0, 4],
+    doc: 'Software thread ID of EL1',
+    el1: 'rw',
+    slot: SR.TPIDR_EL1,
+    value: 0n,
+  },
   {
     name: 'TPIDR_EL0',
     enc: [3, 3, 13, 0, 2],

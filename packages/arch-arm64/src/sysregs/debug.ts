@@ -65,7 +65,14 @@ export const debugRegisters: readonly SysregDef[] = [
     mirror: true,
     write: (c, lo) => c.state.put(SR.OSLSR_EL1, 8 | ((lo & 1) << 1), 0),
   },
-  { name: 'OSLSR_EL1', enc: [2, 0, 1, 1, 4], doc: 'OS lock status: OSLM 10, OSLK bit 1', el1: 'ro', slot: SR.OSLSR_EL1, value: 0xan },
+  {
+    name: 'OSLSR_EL1',
+    enc: [2, 0, 1, 1, 4],
+    doc: 'OS lock status: OSLM 10, OSLK bit 1',
+    el1: 'ro',
+    slot: SR.OSLSR_EL1,
+    value: 0xan,
+  },
   { ...plain('OSDLR_EL1', 3, 4, 'OS double lock', SR.OSDLR_EL1), enc: [2, 0, 1, 3, 4], mask: 1n },
   { ...plain('DBGPRCR_EL1', 4, 4, 'Debug power control', SR.DBGPRCR_EL1), enc: [2, 0, 1, 4, 4], mask: 1n },
   {
@@ -93,7 +100,13 @@ export const debugRegisters: readonly SysregDef[] = [
     },
     write: (c, lo) => c.state.put(SR.DBGCLAIM, c.state.lo(SR.DBGCLAIM) & ~lo & 0xff, 0),
   },
-  { name: 'DBGAUTHSTATUS_EL1', enc: [2, 0, 7, 14, 6], doc: 'Debug authentication: nothing implemented', el1: 'ro', value: 0n },
+  {
+    name: 'DBGAUTHSTATUS_EL1',
+    enc: [2, 0, 7, 14, 6],
+    doc: 'Debug authentication: nothing implemented',
+    el1: 'ro',
+    value: 0n,
+  },
   {
     name: 'MDCCSR_EL0',
     enc: [2, 3, 0, 1, 0],

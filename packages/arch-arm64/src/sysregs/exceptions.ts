@@ -5,10 +5,12 @@ import type { SysregContext, SysregDef } from './def.ts';
 /** SPSR_EL1 bits this CPU has: NZCV, UAO, PAN, SS, IL, DAIF, M[4:0]. */
 const SPSR_WRITABLE = 0xf0f0_03dfn;
 
-const pstateBits = (bits: number) => (c: SysregContext, out: Pair): void => {
-  out.lo = c.state.ps & bits;
-  out.hi = 0;
-};
+const pstateBits =
+  (bits: number) =>
+  (c: SysregContext, out: Pair): void => {
+    out.lo = c.state.ps & bits;
+    out.hi = 0;
+  };
 /** Selects PSTATE bits by writing a register that holds them. */
 export function writePs(c: SysregContext, bits: number, value: number): void {
   const before = c.state.ps;
@@ -52,8 +54,23 @@ export const exceptionRegisters: readonly SysregDef[] = [
       ['M', 4, 0],
     ],
   },
-  { name: 'ELR_EL1', enc: [3, 0, 4, 0, 1], doc: 'Exception return address', el1: 'rw', slot: SR.ELR_EL1, value: 0n },
-  { name: 'SP_EL0', enc: [3, 0, 4, 1, 0], doc: 'Stack pointer of EL0', el1: 'rw', slot: SR.SP_EL0, value: 0n, ...sp(SR.SP_EL0) },
+  {
+    name: 'ELR_EL1',
+    enc: [3, 0, 4, 0, 1],
+    doc: 'Exception return address',
+    el1: 'rw',
+    slot: SR.ELR_EL1,
+    value: 0n,
+  },
+  {
+    name: 'SP_EL0',
+    enc: [3, 0, 4, 1, 0],
+    doc: 'Stack pointer of EL0',
+    el1: 'rw',
+    slot: SR.SP_EL0,
+    value: 0n,
+    ...sp(SR.SP_EL0),
+  },
   {
     name: 'SPSel',
     enc: [3, 0, 4, 2, 0],

@@ -3,7 +3,10 @@ import { type Pair, SR } from '../state.ts';
 import type { SysregContext, SysregDef } from './def.ts';
 
 /** Whether CNTKCTL_EL1 keeps EL0 from a register whose enable is one of `bits`. */
-const closed = (bits: number) => (c: SysregContext): boolean => (c.state.lo(SR.CNTKCTL_EL1) & bits) === 0;
+const closed =
+  (bits: number) =>
+  (c: SysregContext): boolean =>
+    (c.state.lo(SR.CNTKCTL_EL1) & bits) === 0;
 const EL0PCTEN = 1;
 const EL0VCTEN = 2;
 const EL0VTEN = 1 << 8;

@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { createVm } from '@faultyard/core';
-import { arm64, type Arm64PluginOptions, assemble } from '../../src/index.ts';
+import { type Arm64PluginOptions, arm64, assemble } from '../../src/index.ts';
 
 /** Load address of a raw image on QEMU's `virt`. */
 const ORIGIN = 0x4008_0000n;
@@ -152,7 +152,8 @@ export function runHere(bytes: Uint8Array, cpu: CpuName, vcpus = 1, budget = 20_
     let text = '';
     for (;;) {
       const e = vm.run(budget);
-      if (e.kind === 'mmio' && e.write && e.gpa === UART) text += String.fromCharCode(Number(e.value & 0xffn));
+      if (e.kind === 'mmio' && e.write && e.gpa === UART)
+        text += String.fromCharCode(Number(e.value & 0xffn));
       else if (e.kind === 'mmio') vm.vcpus[e.vcpu]?.answer(e, 0);
       else if (e.kind === 'system-event') return text;
       else return `${text}ended in ${e.kind}\n`;
@@ -176,8 +177,17 @@ export function runQemu(bytes: Uint8Array, cpu: CpuName, vcpus = 1): string {
     writeFileSync(kernel, bytes);
     const r = spawnSync(
       QEMU ?? 'qemu-system-aarch64',
-      ['-machine', 'virt,gic-version=3', '-cpu', cpu, '-smp', String(vcpus), '-m', '128', '-nodefaults']
-        .concat(['-display', 'none', '-monitor', 'none', '-serial', 'stdio', '-no-reboot', '-kernel', kernel]),
+      [
+        '-machine',
+        'virt,gic-version=3',
+        '-cpu',
+        cpu,
+        '-smp',
+        String(vcpus),
+        '-m',
+        '128',
+        '-nodefaults',
+      ].concat(['-display', 'none', '-monitor', 'none', '-serial', 'stdio', '-no-reboot', '-kernel', kernel]),
       { input: '', timeout: 30_000, encoding: 'latin1' },
     );
     return r.status === 0 ? r.stdout : `${r.stdout}ended in ${r.signal ?? r.stderr}\n`;

@@ -1,6 +1,12 @@
 /** A small VM for tests: RAM, code at its start, and a vector table that stops at every exception. */
 import { type AnyPlugin, createVm, type KnobValue, type Vcpu, type Vm } from '@faultyard/core';
-import { type Arm64PluginOptions, Arm64Vcpu, arm64, type AssemblyText, assemble } from '../../src/index.ts';
+import {
+  type Arm64PluginOptions,
+  type Arm64Vcpu,
+  type AssemblyText,
+  arm64,
+  assemble,
+} from '../../src/index.ts';
 
 /** Base of RAM and of the code. */
 export const RAM = 0x4000_0000n;

@@ -49,7 +49,22 @@ const calls = (): string => `
 
 /** Return to states that do not exist, one per reason, and what PSTATE.IL makes of the next instruction. */
 const illegal = (): string =>
-  ['0x1', '0x2', '0x3', '0x6', '0x8', '0x9', '0xc', '0xd', '0xf', '0x13', '0x1f', '0xf00003c1', '0x3c7', '0x100005']
+  [
+    '0x1',
+    '0x2',
+    '0x3',
+    '0x6',
+    '0x8',
+    '0x9',
+    '0xc',
+    '0xd',
+    '0xf',
+    '0x13',
+    '0x1f',
+    '0xf00003c1',
+    '0x3c7',
+    '0x100005',
+  ]
     .map((spsr) =>
       expectTrap(`  adr x0, 1f
   msr elr_el1, x0
@@ -80,7 +95,15 @@ const alignment = (): string => `
 const strict = (): string => `
   ${sctlr(2)}
   ldr x1, =0x40800001
-  ${['ldrh w2, [x1]', 'ldr w2, [x1]', 'ldr x2, [x1]', 'strh w2, [x1]', 'str w2, [x1]', 'str x2, [x1]', 'ldrb w2, [x1]']
+  ${[
+    'ldrh w2, [x1]',
+    'ldr w2, [x1]',
+    'ldr x2, [x1]',
+    'strh w2, [x1]',
+    'str w2, [x1]',
+    'str x2, [x1]',
+    'ldrb w2, [x1]',
+  ]
     .map((i) => expectTrap(`  ${i}\n  svc #1`))
     .join('')}
   add x1, x1, #3
@@ -123,7 +146,11 @@ const fromEl0 = (): string => {
     'at s1e0r, x2',
     'ldr q0, [x2]',
   ];
-  const all = (zva: boolean): string => probes.filter((p) => zva || !p.startsWith('dc zva')).map((p) => atEl0(`  ldr x2, =0x40800000\n  ${p}`)).join('');
+  const all = (zva: boolean): string =>
+    probes
+      .filter((p) => zva || !p.startsWith('dc zva'))
+      .map((p) => atEl0(`  ldr x2, =0x40800000\n  ${p}`))
+      .join('');
   return `
   mov x0, #0x300000
   msr cpacr_el1, x0
@@ -177,6 +204,10 @@ export const exceptionImages: readonly SystemImage[] = [
   ...both('illegal', 'ERET to a state that does not exist -> EL1: illegal state at the target', illegal),
   ...both('alignment', 'misaligned pc, sp and exclusives -> EL1: EC 22, 26, FSC 21', alignment),
   ...both('strict', 'SCTLR_EL1.A and unaligned accesses of every size -> EL1: FSC 21 with FAR', strict),
-  ...both('from-el0', 'system registers and instructions at EL0 -> EL1: allowed, trapped or UNDEFINED', fromEl0),
+  ...both(
+    'from-el0',
+    'system registers and instructions at EL0 -> EL1: allowed, trapped or UNDEFINED',
+    fromEl0,
+  ),
   { name: 'pan-n1', cpu: 'neoverse-n1', what: 'PAN, UAO and SPAN at entry -> EL1: PSTATE', body: pan },
 ];

@@ -18,4 +18,9 @@ export interface SystemImage {
 }
 
 /** All of them. */
-export const SYSTEM_IMAGES: readonly SystemImage[] = [...exceptionImages, ...registerImages, ...walkImages, ...machineImages];
+export const SYSTEM_IMAGES: readonly SystemImage[] = [
+  ...exceptionImages,
+  ...registerImages,
+  ...walkImages,
+  ...machineImages,
+];

@@ -131,7 +131,23 @@ const step = (): string => `
 
 /** Images of this chapter. */
 export const machineImages: readonly SystemImage[] = [
-  { name: 'psci', cpu: 'cortex-a57', what: 'CPU_ON, CPU_OFF, AFFINITY_INFO, unknown calls -> results and state', body: psci, vcpus: 2 },
-  { name: 'timers', cpu: 'cortex-a57', what: 'CTL, CVAL, TVAL of both timers -> ISTATUS and what reads back', body: () => timer('v') + timer('p') },
-  { name: 'step', cpu: 'cortex-a57', what: 'MDSCR_EL1.SS with SPSR.SS -> EL1: EC 32, 33 after one instruction', body: step },
+  {
+    name: 'psci',
+    cpu: 'cortex-a57',
+    what: 'CPU_ON, CPU_OFF, AFFINITY_INFO, unknown calls -> results and state',
+    body: psci,
+    vcpus: 2,
+  },
+  {
+    name: 'timers',
+    cpu: 'cortex-a57',
+    what: 'CTL, CVAL, TVAL of both timers -> ISTATUS and what reads back',
+    body: () => timer('v') + timer('p'),
+  },
+  {
+    name: 'step',
+    cpu: 'cortex-a57',
+    what: 'MDSCR_EL1.SS with SPSR.SS -> EL1: EC 32, 33 after one instruction',
+    body: step,
+  },
 ];

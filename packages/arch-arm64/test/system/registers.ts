@@ -27,7 +27,15 @@ const common = [
 
 /** Encodings nobody has: every one is UNDEFINED at EL1. */
 const unallocated = (): string =>
-  ['s3_0_c4_c3_0', 's3_0_c2_c0_3', 's3_4_c1_c1_0', 's3_6_c1_c0_0', 's3_5_c1_c0_0', 's3_3_c5_c0_0', 's3_7_c15_c0_0']
+  [
+    's3_0_c4_c3_0',
+    's3_0_c2_c0_3',
+    's3_4_c1_c1_0',
+    's3_6_c1_c0_0',
+    's3_5_c1_c0_0',
+    's3_3_c5_c0_0',
+    's3_7_c15_c0_0',
+  ]
     .map((r) => expectTrap(`  mrs x0, ${r}`) + expectTrap(`  msr ${r}, x0`))
     .join('') +
   ['midr_el1', 'mpidr_el1', 'id_aa64mmfr0_el1', 'currentel', 'isr_el1', 'ctr_el0', 'cntvct_el0', 'clidr_el1']
@@ -74,8 +82,28 @@ const modes = (): string => `
 
 /** Images of this chapter. */
 export const registerImages: readonly SystemImage[] = [
-  { name: 'sysregs-a57', cpu: 'cortex-a57', what: 'patterns written to system registers -> what reads back', body: () => writeRead(common) },
-  { name: 'sysregs-n1', cpu: 'neoverse-n1', what: 'patterns written to system registers -> what reads back', body: () => writeRead(common) },
-  { name: 'unallocated-a57', cpu: 'cortex-a57', what: 'encodings nobody has, writes to read-only registers -> EC 0', body: unallocated },
-  { name: 'modes-a57', cpu: 'cortex-a57', what: 'CurrentEL, SPSel, DAIF and the stack pointers -> values', body: modes },
+  {
+    name: 'sysregs-a57',
+    cpu: 'cortex-a57',
+    what: 'patterns written to system registers -> what reads back',
+    body: () => writeRead(common),
+  },
+  {
+    name: 'sysregs-n1',
+    cpu: 'neoverse-n1',
+    what: 'patterns written to system registers -> what reads back',
+    body: () => writeRead(common),
+  },
+  {
+    name: 'unallocated-a57',
+    cpu: 'cortex-a57',
+    what: 'encodings nobody has, writes to read-only registers -> EC 0',
+    body: unallocated,
+  },
+  {
+    name: 'modes-a57',
+    cpu: 'cortex-a57',
+    what: 'CurrentEL, SPSel, DAIF and the stack pointers -> values',
+    body: modes,
+  },
 ];

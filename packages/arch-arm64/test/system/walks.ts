@@ -110,7 +110,13 @@ function hierarchy(granule: Granule): string {
   const s = space(granule);
   let body = '';
   const step = 2 ** (granule + granule - 3);
-  const limits = ['0x2000000000000000', '0x4000000000000000', '0x1000000000000000', '0x0800000000000000', '0x7800000000000000'];
+  const limits = [
+    '0x2000000000000000',
+    '0x4000000000000000',
+    '0x1000000000000000',
+    '0x0800000000000000',
+    '0x7800000000000000',
+  ];
   limits.forEach((bits, i) => {
     const va = TEST_VA + step * (i + 1);
     s.tables.set(va, 3, `target + ${EL0 | AF | SH | 3}`, bits);
@@ -130,7 +136,11 @@ function faults(granule: Granule, size: number): string {
     // a region of its own, so that invalid tables are met where they are meant
     n++;
     if (level < used) return 2 ** (granule + (granule - 3) * (3 - level)) * (n + 1);
-    return granule === 16 ? 0x2000_0000 * (8 + n) : granule === 14 ? 0x0200_0000 * (80 + n) : 0x4000_0000 * (4 + n);
+    return granule === 16
+      ? 0x2000_0000 * (8 + n)
+      : granule === 14
+        ? 0x0200_0000 * (80 + n)
+        : 0x4000_0000 * (4 + n);
   };
   for (let level = s.tables.start; level <= 3; level++) {
     const leaf = level === 3 ? 3 : 1;
@@ -150,7 +160,12 @@ function faults(granule: Granule, size: number): string {
     } else put('0x0000200000000003');
     if (level < 3) put('0x0000200000000003');
   }
-  const beyond = [`0x${(2n ** BigInt(size)).toString(16)}`, `0x${(2n ** 55n).toString(16)}`, '0x0100000080000000', '0xff00000080000000'];
+  const beyond = [
+    `0x${(2n ** BigInt(size)).toString(16)}`,
+    `0x${(2n ** 55n).toString(16)}`,
+    '0x0100000080000000',
+    '0xff00000080000000',
+  ];
   for (const va of beyond) body += accesses(va);
   return `${enable(s)}${body}  b finish\n.ltorg\n${TARGET}${s.tables.text()}\n`;
 }
@@ -163,7 +178,9 @@ function ranges(granule: Granule): string {
   const high = '0xffffff8080000000';
   const again = (what: string): string => `${what}\n  isb\n  tlbi vmalle1\n  dsb sy\n  isb\n`;
   const tcr = (set: string, clear = '0'): string =>
-    again(`  mrs x0, tcr_el1\n  ldr x1, =${clear}\n  bic x0, x0, x1\n  ldr x1, =${set}\n  orr x0, x0, x1\n  msr tcr_el1, x0`);
+    again(
+      `  mrs x0, tcr_el1\n  ldr x1, =${clear}\n  bic x0, x0, x1\n  ldr x1, =${set}\n  orr x0, x0, x1\n  msr tcr_el1, x0`,
+    );
   return `${enable(s)}
   ${accesses(high)}
   ${accesses(`${high} + ${s.page}`)}
@@ -205,7 +222,8 @@ function writableNeverExecutable(): string {
 /** TLBI: a stale translation stays or goes by address, ASID and level. Runs with 4K. */
 function invalidation(): string {
   const s = space(12);
-  for (let i = 0; i < 4; i++) s.tables.set(TEST_VA + i * 4096, 3, `target + ${EL0 | AF | SH | (i & 1 ? NG : 0) | 3}`);
+  for (let i = 0; i < 4; i++)
+    s.tables.set(TEST_VA + i * 4096, 3, `target + ${EL0 | AF | SH | (i & 1 ? NG : 0) | 3}`);
   const l3 = 'tt0_2_0';
   const touch = (i: number): string =>
     expectTrap(`  ldr x2, =${TEST_VA + i * 4096}\n  ldr x3, [x2, #0x100]\n  svc #${i}`);
@@ -245,21 +263,46 @@ function invalidation(): string {
 ${TARGET}${s.tables.text()}`;
 }
 
-const image = (name: string, cpu: CpuName, what: string, body: () => string): SystemImage => ({ name, cpu, what, body });
+const image = (name: string, cpu: CpuName, what: string, body: () => string): SystemImage => ({
+  name,
+  cpu,
+  what,
+  body,
+});
 
 /** Images of this chapter. */
 export const walkImages: readonly SystemImage[] = [
-  image('permissions-4k', 'cortex-a57', 'all AP, UXN, PXN at a 4K page -> every access and AT', () => permissions(12)),
-  image('permissions-16k', 'neoverse-n1', 'all AP, UXN, PXN at a 16K page -> every access and AT', () => permissions(14)),
-  image('permissions-64k', 'cortex-a57', 'all AP, UXN, PXN at a 64K page -> every access and AT', () => permissions(16)),
-  image('hierarchy-4k', 'cortex-a57', 'APTable, UXNTable, PXNTable -> every access and AT', () => hierarchy(12)),
-  image('hierarchy-64k', 'cortex-a57', 'APTable, UXNTable, PXNTable -> every access and AT', () => hierarchy(16)),
-  image('faults-4k-39', 'cortex-a57', 'invalid, reserved, AF=0, too long addresses at each level -> FSC', () => faults(12, 39)),
+  image('permissions-4k', 'cortex-a57', 'all AP, UXN, PXN at a 4K page -> every access and AT', () =>
+    permissions(12),
+  ),
+  image('permissions-16k', 'neoverse-n1', 'all AP, UXN, PXN at a 16K page -> every access and AT', () =>
+    permissions(14),
+  ),
+  image('permissions-64k', 'cortex-a57', 'all AP, UXN, PXN at a 64K page -> every access and AT', () =>
+    permissions(16),
+  ),
+  image('hierarchy-4k', 'cortex-a57', 'APTable, UXNTable, PXNTable -> every access and AT', () =>
+    hierarchy(12),
+  ),
+  image('hierarchy-64k', 'cortex-a57', 'APTable, UXNTable, PXNTable -> every access and AT', () =>
+    hierarchy(16),
+  ),
+  image(
+    'faults-4k-39',
+    'cortex-a57',
+    'invalid, reserved, AF=0, too long addresses at each level -> FSC',
+    () => faults(12, 39),
+  ),
   image('faults-4k-48', 'cortex-a57', 'the same from level 0 -> FSC', () => faults(12, 48)),
   image('faults-16k-39', 'neoverse-n1', 'the same with 16K -> FSC', () => faults(14, 39)),
   image('faults-64k-39', 'cortex-a57', 'the same with 64K -> FSC', () => faults(16, 39)),
   image('ranges-4k', 'cortex-a57', 'TTBR1, TBI, EPD1 -> every access and AT', () => ranges(12)),
   image('ranges-16k', 'neoverse-n1', 'TTBR1, TBI, EPD1 -> every access and AT', () => ranges(14)),
   image('wxn', 'cortex-a57', 'SCTLR_EL1.WXN -> writable pages are not executable', writableNeverExecutable),
-  image('tlbi', 'cortex-a57', 'a descriptor cleared, then TLBI of each kind -> the translation goes', invalidation),
+  image(
+    'tlbi',
+    'cortex-a57',
+    'a descriptor cleared, then TLBI of each kind -> the translation goes',
+    invalidation,
+  ),
 ];

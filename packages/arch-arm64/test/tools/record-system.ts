@@ -12,6 +12,7 @@ for (const i of SYSTEM_IMAGES) {
   const there = qemu.split('\n');
   let different = 0;
   for (let n = 0; n < Math.max(here.length, there.length); n++)
-    if (here[n] !== there[n] && different++ < 12) console.log(`${i.name}:${n + 1}\n  here ${here[n]}\n  qemu ${there[n]}`);
+    if (here[n] !== there[n] && different++ < 12)
+      console.log(`${i.name}:${n + 1}\n  here ${here[n]}\n  qemu ${there[n]}`);
   console.log(`${i.name}: ${there.length} lines, ${different} different`);
 }
