@@ -60,7 +60,7 @@ export const scenarios: ScenarioSet = scenarioSet({
     lateCapability,
     outsideSlots,
   ],
-  knobs: Object.keys(SEA_KNOBS),
+  knobs: [...Object.keys(SEA_KNOBS), 'unknownCounts'],
   same: (expected, actual, entry) => {
     const { esrIgnore } = entry as { readonly esrIgnore?: string };
     return sameCode(expected, actual, Number.parseInt(esrIgnore ?? '0', 16));

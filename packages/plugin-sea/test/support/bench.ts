@@ -52,6 +52,8 @@ export function bench(o: BenchOptions = {}): Bench {
   const setup = { stimulus: STIMULI['ldr x']!, el: 0, touches: [V], ras: false, cpus: 1 } as const;
   for (const [gpa, d] of tables(setup)) vm.poke(gpa, d);
   const text = o.text ?? 'ldr x1, [x0]\nnop\nnop';
+  for (const page of [AT.text, AT.text + 0x1000n])
+    vm.write(RAM.gpa + page, assemble('nop\n'.repeat(1024)).bytes);
   vm.write(I + 0x800n, assemble(text, { origin: PC }).bytes);
   vm.write(RAM.gpa + AT.user, assemble(text, { origin: ELSEWHERE }).bytes);
   if (o.init !== false) for (const v of vm.vcpus) start(v);
