@@ -46,7 +46,8 @@ export function emitInterpreter(isa: Isa): Uint8Array<ArrayBuffer> {
 /** Handler indices of the fast loop: by weight, then in order, as long as there is room. */
 export function chooseInline(isa: Isa, programs: readonly Program[]): number[] {
   const order = isa.handlers
-    .map((h, i) => ({ i, weight: h.weight ?? 0 }))
+    .map((h, i) => ({ i, weight: h.weight ?? 0, cold: h.cold ?? false }))
+    .filter((h) => !h.cold)
     .sort((a, b) => b.weight - a.weight || a.i - b.i);
   const chosen: number[] = [];
   let room = INLINE_COST;

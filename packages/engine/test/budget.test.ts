@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { Leave } from '../src/index.ts';
 import { Machine } from './support/machine.ts';
-import { ins, mini, mini16 } from './support/mini.ts';
+import { ins, mini, mini16, miniCold } from './support/mini.ts';
 
 /** A loop over a page border with a call through a register. */
 function machine(isa: typeof mini): Machine {
@@ -23,7 +23,7 @@ function machine(isa: typeof mini): Machine {
   return m;
 }
 
-test.each([mini, mini16])(
+test.each([mini, mini16, miniCold])(
   '$name: run(n) for every n up to 3,000 -> exactly n, in the state of n steps',
   (isa) => {
     const stepped = machine(isa);

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { createEngine, Leave } from '../src/index.ts';
 import { testHost } from './support/host.ts';
 import { Machine } from './support/machine.ts';
-import { ins, mini, mini16, names } from './support/mini.ts';
+import { ins, mini, mini16, miniCold, names } from './support/mini.ts';
 import { Model } from './support/model.ts';
 
 const CODE = 0x1000n;
@@ -108,7 +108,7 @@ const layout: readonly [bigint, boolean][] = [
 ];
 
 const engines = new Map(
-  [mini, mini16].map((isa) => [
+  [mini, mini16, miniCold].map((isa) => [
     isa,
     [testHost({ bytes: 256 << 20, framesAt: 64 << 20 }), undefined] as const,
   ]),
@@ -155,7 +155,7 @@ function inSlices(
   return [retired, Leave.Budget];
 }
 
-describe.each([mini, mini16])('$name: a random program', (isa) => {
+describe.each([mini, mini16, miniCold])('$name: a random program', (isa) => {
   const runs = 150;
   test("run whole -> registers, memory, retired and reason are the model's", () => {
     fc.assert(

@@ -164,6 +164,13 @@ function decodeInto(site: Parameters<Isa['decode']>[0], out: { handler: number }
   return 4;
 }
 
+/** With every other handler kept out of the fast loop. */
+export const miniCold: Isa = {
+  ...mini,
+  name: 'mini, half of it cold',
+  handlers: handlers.map((h, i) => ({ ...h, cold: i % 2 === 0 })),
+};
+
 /** Assembles one instruction. For branches `b` is the displacement in words. */
 export function ins(name: string, a = 0, b = 0, c = 0): number {
   const op = OP[name];
