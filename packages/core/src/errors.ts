@@ -40,7 +40,11 @@ export const ERROR_TABLE = {
   FY_PLUGIN_INVALID: { text: 'plugin {plugin}: {why}', fix: 'correct its definition' },
   FY_PLUGIN_CLASH: {
     text: '{what} {name} is defined by both {plugin} and {other}',
-    fix: 'rename one; third parties prefix their names',
+    fix: '{fix}',
+  },
+  FY_EXIT_CODEC: {
+    text: 'exit {kind} has no codec in this VM',
+    fix: 'name it under exits in the definition of the plugin that returns it, and install that plugin',
   },
   FY_TWO_CORES: {
     text: 'two copies of @faultyard/core are loaded: {first} and {second}',

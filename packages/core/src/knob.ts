@@ -5,7 +5,6 @@ import { FaultyardError } from './errors.ts';
 export type KnobValue = string | number | boolean;
 
 /** Knob ids and their value types; plugins add theirs by declaration merging. */
-// biome-ignore lint/suspicious/noEmptyInterface: filled by declaration merging
 export interface KnobMap {}
 
 /** What a plugin declares of a knob. */
@@ -37,7 +36,8 @@ export function parseKnobValue(text: string, def: KnobDef): KnobValue {
   return text;
 }
 
-const allows = (d: KnobDef, v: KnobValue): boolean =>
+/** Whether a knob takes a value. */
+export const allows = (d: KnobDef, v: KnobValue): boolean =>
   d.values
     ? d.values.includes(v)
     : d.range

@@ -4,7 +4,7 @@ import type { CapDef } from './cap.ts';
 import type { Cell } from './cell.ts';
 import { FaultyardError } from './errors.ts';
 import type { CoreExit, ExitCodec, ExitKind } from './exit.ts';
-import type { KnobDef, Knobs } from './knob.ts';
+import { allows, type KnobDef, type Knobs } from './knob.ts';
 import type { OpDef } from './op.ts';
 import type { Point } from './point.ts';
 import { claimCore } from './two-cores.ts';
@@ -14,14 +14,17 @@ import type { Vm } from './vm.ts';
 /** Version of this core, checked against every plugin's `core` range. */
 export const CORE_VERSION: string = '1.0.0';
 
-/** What {@link PluginDef.setup} may do; everything is registered before the VM starts and stays. */
+/**
+ * What {@link PluginDef.setup} may do; everything is registered before the VM starts and stays: later calls throw
+ * FaultyardError FY_PLUGIN_INVALID.
+ */
 export interface SetupCtx {
   readonly vm: Vm;
   /** Values of all knobs of this VM. */
   readonly knobs: Knobs;
   /** Adds behaviour at a point. */
   contribute<In, Out>(point: Point<In, Out>, fn: (i: In) => Out): void;
-  /** Adds state that snapshots keep. */
+  /** Adds state that snapshots keep, named `<plugin>.<name>`. @throws FaultyardError FY_PLUGIN_INVALID, FY_PLUGIN_CLASH. */
   cell(cell: Cell): void;
   /** Whether a capability is enabled now (asked when something happens, not at setup). */
   enabled(cap: string): boolean;
@@ -76,7 +79,8 @@ export type InstalledExits<P extends readonly AnyPlugin[]> = CoreExit | ExitsOf<
 
 /**
  * Makes a plugin. Exits default to `never`, so a plugin without `exits` does not widen anybody's union.
- * @throws FaultyardError FY_PLUGIN_INVALID for a name or range that cannot be used, FY_TWO_CORES.
+ * @throws FaultyardError FY_PLUGIN_INVALID for a name or range that cannot be used, an exit without a codec, a knob
+ * whose default is none of its values, a missing setup; FY_TWO_CORES.
  */
 export function definePlugin<const K extends ExitKind = never, Api = Record<never, never>>(
   def: PluginDef<K, Api>,
@@ -87,6 +91,16 @@ export function definePlugin<const K extends ExitKind = never, Api = Record<neve
   };
   if (!/^[a-z][a-z0-9-]*$/.test(def.name)) bad('its name must be lower-case words joined by -');
   if (!parseRange(def.core)) bad(`core range ${def.core} is not of the form ^1.2.3, >=1.2.3 or 1.2.3`);
+  for (const [kind, codec] of Object.entries(def.exits ?? {})) {
+    const c = codec as Partial<ExitCodec> | undefined;
+    const whole = [c?.number, c?.encode, c?.decode].every((f) => typeof f === 'function');
+    if (!whole || c?.kind !== kind)
+      bad(`its exit ${kind} needs a codec: { kind: '${kind}', name, number, encode, decode }`);
+  }
+  for (const [name, knob] of Object.entries(def.knobs ?? {}))
+    if (!allows(knob, knob.default))
+      bad(`the default ${knob.default} of its knob ${name} is none of its values`);
+  if (typeof def.setup !== 'function') bad('it has no setup');
   return { [PLUGIN]: true, def } as Plugin<K, Api>;
 }
 
@@ -133,16 +147,21 @@ export function resolvePlugins(plugins: readonly unknown[]): readonly AnyPlugin[
     byName.set(name, p);
   }
   const out: AnyPlugin[] = [];
-  const visit = (p: AnyPlugin): void => {
+  const visit = (p: AnyPlugin, above: readonly string[]): void => {
     if (out.includes(p)) return;
-    for (const need of p.def.needs ?? []) {
-      const q = byName.get(need);
-      if (!q) throw new FaultyardError('FY_PLUGIN_NEEDS', { plugin: p.def.name, needs: need });
-      visit(q);
+    const { name, needs } = p.def;
+    if (above.includes(name)) {
+      const why = `it needs itself: ${[...above.slice(above.indexOf(name)), name].join(' needs ')}`;
+      throw new FaultyardError('FY_PLUGIN_INVALID', { plugin: name, why });
     }
-    if (!out.includes(p)) out.push(p);
+    for (const need of needs ?? []) {
+      const q = byName.get(need);
+      if (!q) throw new FaultyardError('FY_PLUGIN_NEEDS', { plugin: name, needs: need });
+      visit(q, [...above, name]);
+    }
+    out.push(p);
   };
-  for (const p of byName.values()) visit(p);
+  for (const p of byName.values()) visit(p, []);
   return out;
 }
 

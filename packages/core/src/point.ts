@@ -8,6 +8,12 @@ export interface Point<In, Out> {
   combine(fns: readonly ((i: In) => Out)[]): (i: In) => Out;
 }
 
+/** What one plugin added at a point. */
+export interface Contribution<In, Out> {
+  readonly plugin: string;
+  fn(i: In): Out;
+}
+
 /** Defines a point with its own rule of combination. */
 export function definePoint<In, Out>(
   id: string,

@@ -3,6 +3,7 @@ import type { ArchDef } from './arch.ts';
 import { KernelBus } from './bus.ts';
 import { Capabilities } from './cap.ts';
 import type { Cell } from './cell.ts';
+import { checkInterface, exitsOf, knobsOf } from './clash.ts';
 import { Clock } from './clock.ts';
 import { FaultyardError } from './errors.ts';
 import type { Exit, ExitCodec, ExitKind } from './exit.ts';
@@ -13,10 +14,10 @@ import { type KnobDef, type Knobs, type KnobValue, resolveKnobs } from './knob.t
 import { type MemoryRegion, Memslots } from './memslot.ts';
 import { type IoctlResult, type OpDef, type OpMap, type OpName, Ops } from './op.ts';
 import { type AnyPlugin, type InstalledExits, type Plugin, resolvePlugins, type SetupCtx } from './plugin.ts';
-import type { Point } from './point.ts';
+import type { Contribution, Point } from './point.ts';
 import { type Schedule, Scheduler } from './scheduler.ts';
 import { SignalQueue } from './signal.ts';
-import { type Snapshot, hashState, restoreSnapshot, takeSnapshot } from './snapshot.ts';
+import { hashState, restoreSnapshot, type Snapshot, takeSnapshot } from './snapshot.ts';
 import { Stage2 } from './stage2.ts';
 import { drive } from './task.ts';
 import { Trace } from './trace.ts';
@@ -113,10 +114,13 @@ export class Vm<E extends ExitKind = ExitKind> {
   /** Whether exits are traced; off by default because hot loops pay for it. */
   traced = false;
   readonly #options: VmOptions<readonly AnyPlugin[]>;
-  readonly #contributions = new Map<string, ((i: never) => unknown)[]>();
+  readonly #contributions = new Map<string, Contribution<never, unknown>[]>();
   readonly #combined = new Map<string, (i: never) => unknown>();
   readonly #apis = new Map<string, unknown>();
   readonly #cells = new Map<string, Cell>();
+  /** Plugins that brought the cells; `the VMM` for the others. */
+  readonly #cellOwners = new Map<string, string>();
+  #settled = false;
 
   /** Use {@link createVm}. */
   constructor(o: VmOptions<readonly AnyPlugin[]>) {
@@ -129,26 +133,10 @@ export class Vm<E extends ExitKind = ExitKind> {
         why: 'it is not an architecture',
       });
     this.arch = arch;
-    const defs = new Map<string, KnobDef>();
-    const codecs = new Map<string, ExitCodec>();
-    const owner = new Map<string, string>();
-    const once = (what: string, name: string, plugin: string): void => {
-      const other = owner.get(`${what} ${name}`);
-      if (other !== undefined) throw new FaultyardError('FY_PLUGIN_CLASH', { what, name, plugin, other });
-      owner.set(`${what} ${name}`, plugin);
-    };
-    for (const { def } of this.plugins) {
-      for (const [k, d] of Object.entries(def.knobs ?? {})) defs.set(`${def.name}.${k}`, d as KnobDef);
-      for (const [kind, c] of Object.entries(def.exits ?? {})) {
-        once('exit', kind, def.name);
-        codecs.set(kind, c as ExitCodec);
-      }
-      for (const c of def.caps ?? []) once('capability', c.name, def.name);
-      for (const p of def.ops ?? []) once('operation', p.name, def.name);
-    }
-    this.knobDefs = defs;
-    this.knobs = resolveKnobs(defs, o.set ?? {});
-    this.exitCodecs = codecs;
+    this.knobDefs = knobsOf(this.plugins);
+    this.knobs = resolveKnobs(this.knobDefs, o.set ?? {});
+    this.exitCodecs = exitsOf(this.plugins, this.knobs);
+    checkInterface(this.plugins, this.knobs);
     this.seed = o.seed ?? 1;
     this.clock = new Clock(o.nsPerInstruction);
     this.host = o.host ?? sharedHost();
@@ -176,9 +164,10 @@ export class Vm<E extends ExitKind = ExitKind> {
     for (let id = 0; id < n; id++) {
       const v = new Vcpu<E>(this, id, (self) => arch.createVcpu(this as Vm, self as Vcpu));
       vcpus.push(v);
-      for (const c of v.arch.cells) this.#addCell(c);
+      for (const c of v.arch.cells) this.#addCell(c, o.arch.def.name);
       for (const f of onVcpu) f(v as Vcpu);
     }
+    this.#settled = true;
     this.stage2.onZap((gfn, count, pfn) => {
       for (const v of vcpus) v.arch.zapped(gfn, count, pfn);
     });
@@ -190,28 +179,46 @@ export class Vm<E extends ExitKind = ExitKind> {
   }
 
   #setup(plugin: string, onVcpu: ((v: Vcpu) => void)[]): SetupCtx {
+    const early = (what: string): void => {
+      const why = `it called ${what} when the VM was made already; nothing can be added later`;
+      if (this.#settled) throw new FaultyardError('FY_PLUGIN_INVALID', { plugin, why });
+    };
     return {
       vm: this as Vm,
       knobs: this.knobs,
       contribute: (point, fn) => {
+        early('contribute');
+        if (this.#combined.has(point.id)) {
+          const why = `it contributes to ${point.id}, which was asked already: contribute in setup, ask later`;
+          throw new FaultyardError('FY_PLUGIN_INVALID', { plugin, why });
+        }
         const list = this.#contributions.get(point.id) ?? [];
-        list.push(fn as never);
+        list.push({ plugin, fn: fn as never });
         this.#contributions.set(point.id, list);
       },
-      cell: (c) => this.#addCell(c),
+      cell: (c) => {
+        early('cell');
+        if (!c.name.startsWith(`${plugin}.`)) {
+          const why = `its cell ${c.name} must be named ${plugin}.<name>`;
+          throw new FaultyardError('FY_PLUGIN_INVALID', { plugin, why });
+        }
+        this.#addCell(c, plugin);
+      },
       enabled: (cap) => this.caps.enabled(cap),
-      onVcpu: (f) => void onVcpu.push(f),
+      onVcpu: (f) => {
+        early('onVcpu');
+        onVcpu.push(f);
+      },
     };
   }
-  #addCell(c: Cell): void {
-    if (this.#cells.has(c.name))
-      throw new FaultyardError('FY_PLUGIN_CLASH', {
-        what: 'cell',
-        name: c.name,
-        plugin: 'a plugin',
-        other: 'another',
-      });
+  #addCell(c: Cell, plugin: string): void {
+    const other = this.#cellOwners.get(c.name);
+    if (other !== undefined) {
+      const fix = 'rename one; a cell is named <plugin>.<name>';
+      throw new FaultyardError('FY_PLUGIN_CLASH', { what: 'cell', name: c.name, plugin, other, fix });
+    }
     this.#cells.set(c.name, c);
+    this.#cellOwners.set(c.name, plugin);
   }
   /** All state. */
   get cells(): ReadonlyMap<string, Cell> {
@@ -219,14 +226,21 @@ export class Vm<E extends ExitKind = ExitKind> {
   }
   /** Adds VMM-side state (device models, handler counters) that snapshots keep; returns the disposer. */
   keep(cell: Cell): () => void {
-    this.#addCell(cell);
-    return () => void this.#cells.delete(cell.name);
+    this.#addCell(cell, 'the VMM');
+    return () => {
+      this.#cells.delete(cell.name);
+      this.#cellOwners.delete(cell.name);
+    };
+  }
+  /** Who contributed what to a point, in plugin order; for definers whose errors must name a plugin. */
+  contributions<In, Out>(point: Point<In, Out>): readonly Contribution<In, Out>[] {
+    return (this.#contributions.get(point.id) ?? []) as readonly Contribution<In, Out>[];
   }
   /** What the plugins make of a point; resolved at the first question, the same ever after. */
   ask<In, Out>(point: Point<In, Out>): (i: In) => Out {
     let f = this.#combined.get(point.id);
     if (!f) {
-      f = point.combine((this.#contributions.get(point.id) ?? []) as never) as never;
+      f = point.combine(this.contributions(point).map((c) => c.fn)) as never;
       this.#combined.set(point.id, f as never);
     }
     return f as (i: In) => Out;
@@ -284,7 +298,10 @@ export class Vm<E extends ExitKind = ExitKind> {
   /** Writes a little-endian value. */
   poke(gpa: bigint | number, value: bigint | number, size: 1 | 2 | 4 | 8 = 8): void {
     const v = BigInt.asUintN(64, BigInt(value));
-    this.write(gpa, Uint8Array.from({ length: size }, (_, i) => Number((v >> BigInt(8 * i)) & 0xffn)));
+    this.write(
+      gpa,
+      Uint8Array.from({ length: size }, (_, i) => Number((v >> BigInt(8 * i)) & 0xffn)),
+    );
   }
   /** Marks the host page behind a gpa bad: the next consumption is an external abort. */
   poison(gpa: bigint | number): void {

@@ -3,6 +3,7 @@
  * The union starts at byte 32; offsets below are from the start of the structure.
  */
 import { gpa } from '../address.ts';
+import { FaultyardError } from '../errors.ts';
 import type { CoreExit, Exit, ExitCodec, ExitKind, ExitMap } from '../exit.ts';
 import type { Vm } from '../vm.ts';
 
@@ -152,9 +153,13 @@ export function exitCodec(vm: Pick<Vm, 'exitCodecs'>, kind: ExitKind): ExitCodec
   );
 }
 
-/** Writes exit_reason and payload of an exit into a kvm_run page. */
+/**
+ * Writes exit_reason and payload of an exit into a kvm_run page.
+ * @throws FaultyardError FY_EXIT_CODEC for a kind that no installed plugin declares.
+ */
 export function encodeExit(vm: Pick<Vm, 'exitCodecs' | 'knobs'>, e: Exit, run: DataView): void {
   const c = exitCodec(vm, e.kind);
+  if (!c && e.kind !== 'budget') throw new FaultyardError('FY_EXIT_CODEC', { kind: e.kind });
   if (!c) return;
   run.setUint32(EXIT_REASON, c.number(vm.knobs), true);
   c.encode(e, run, vm.knobs);
