@@ -25,8 +25,12 @@ function fenced(path: string, lines: readonly string[], first: number): Example[
     for (at = start; at < lines.length && (lines[at] ?? '').trim() !== fence; ) at++;
     const [, indent = '', , word] = opening.exec(line) ?? [];
     if (!opening.test(line)) continue;
+    // what is typed into a session is run as one, by test/newcomer.test.ts
+    if (word === 'session') continue;
     if (word !== undefined && word !== 'no-run' && word !== 'continue')
-      throw new Error(`${path}:${first + start - 1}: "${word}" after ts is neither no-run nor continue`);
+      throw new Error(
+        `${path}:${first + start - 1}: "${word}" after ts is neither no-run nor continue nor session`,
+      );
     const code = lines
       .slice(start, at)
       .map((text) => (text.startsWith(indent) ? text.slice(indent.length) : text));
