@@ -48,6 +48,9 @@ export interface Session {
   work(work: () => number | Promise<number>): Promise<void>;
 }
 
+/** The name under which a line finds the work of a dot command. */
+const WORK = '__work';
+
 /** Starts a session over the process's global scope. */
 export function startSession(options: SessionOptions): Session {
   const { terminal, interrupts } = options;
@@ -65,7 +68,6 @@ export function startSession(options: SessionOptions): Session {
     outcome: Outcome,
     callback: (e: Error | null, value?: unknown) => void,
   ): void => {
-    busy = false;
     unfinished = outcome.kind === 'incomplete';
     if (outcome.kind === 'incomplete') callback(new Recoverable(new SyntaxError('more lines are needed')));
     else if (outcome.kind === 'error') {
@@ -78,6 +80,11 @@ export function startSession(options: SessionOptions): Session {
       const declared: unknown = declares === undefined ? undefined : Reflect.get(globalThis, declares);
       callback(null, declared !== undefined && options.announces?.(declared) ? declared : outcome.value);
     }
+    rest();
+  };
+  /** The line is over: what was typed meanwhile goes on. */
+  const rest = (): void => {
+    busy = false;
     while (!busy && waiting.length > 0) waiting.shift()?.();
   };
 
@@ -128,12 +135,14 @@ export function startSession(options: SessionOptions): Session {
     });
   });
   const work: Session['work'] = async (run) => {
-    try {
-      failed = (await run()) !== 0;
-    } catch (error) {
-      report(error);
-    }
+    // as a line, so that Ctrl-C reaches it
+    Object.defineProperty(globalThis, WORK, { value: run, configurable: true });
+    busy = true;
+    const outcome = await options.evaluate(`await ${WORK}()`);
+    if (outcome.kind === 'error') report(outcome.error);
+    else failed = outcome.kind === 'value' && outcome.value !== 0;
     server.displayPrompt();
+    rest();
   };
   return { server, done, work };
 }

@@ -1,11 +1,12 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { ABACUS, command, PROGRAM, program } from './commands.ts';
+import { ABACUS, command, environment, PROGRAM, program } from './commands.ts';
 
 const folder = (): string => mkdtempSync(join(tmpdir(), 'faultyard-cli-'));
 
@@ -185,6 +186,34 @@ describe('as a program', () => {
     expect(JSON.parse(other.out)).toMatchObject({ ok: false });
     expect(other.status).toBe(1);
     expect(readFileSync(join(cwd, 'counted.ts'), 'utf8')).toContain(`--plugin ${ABACUS}`);
+  }, 30_000);
+  test('SIGINT without a terminal -> ends the line, synchronous or waiting, not the session', async () => {
+    const child = spawn(process.execPath, PROGRAM, {
+      cwd: fileURLToPath(new URL('..', import.meta.url)),
+      env: environment(),
+    });
+    let out = '';
+    let err = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      out += chunk.toString();
+    });
+    child.stderr.on('data', (chunk: Buffer) => {
+      err += chunk.toString();
+    });
+    const sees = async (read: () => string, text: string): Promise<void> => {
+      while (!read().includes(text)) await setTimeout(20);
+    };
+    for (const [i, line] of ['for (;;) {}', 'await new Promise(() => {})'].entries()) {
+      child.stdin.write(`console.log('go ${i}'); ${line}\n`);
+      await sees(() => out, `go ${i}`);
+      await setTimeout(100);
+      child.kill('SIGINT');
+      child.stdin.write(`'after ${i}'\n`);
+      await sees(() => out, `'after ${i}'`);
+    }
+    child.stdin.end();
+    expect(await new Promise((done) => child.on('close', done))).toBe(0);
+    expect(err.match(/interrupted/g)).toHaveLength(2);
   }, 30_000);
   test('a reader that goes away -> no message', async () => {
     const words = [process.execPath, ...PROGRAM, '--help'].map((w) => `'${w}'`).join(' ');

@@ -103,6 +103,11 @@ describe('what the lab refuses', () => {
       /unknown event "bumb"; did you mean bump\?\nevents of abacus: bump/,
     );
   });
+  test('an option that neither a VM nor the architecture has -> the known ones', async () => {
+    expect(await ask('lab.abacus({ vcpu: 2 })')).toMatch(
+      /unknown option "vcpu"; did you mean vcpus\?\noptions of lab\.abacus: plugins/,
+    );
+  });
   test('a knob that does not exist -> those that do', async () => {
     expect(await ask('lab.abacus({ set: { onPoisn: 1 } })')).toContain('knobs here: abacus.onPoison');
   });

@@ -14,6 +14,8 @@ export type InjectEvent = (vcpu: Vcpu, options: Readonly<Record<string, unknown>
 export interface Architecture {
   /** `arm64`: the name of its function in `lab`. */
   readonly name: string;
+  /** Names of its own options of `lab.<name>()`, beyond a VM's. */
+  readonly options: readonly string[];
   /** Makes the architecture plugin with its own options. */
   plugin(options: Readonly<Record<string, unknown>>): AnyPlugin;
   /** Assembles statements separated by line ends or `;`. */

@@ -1,5 +1,5 @@
 /** AArch64 in a session: assembly, the events of KVM_SET_VCPU_EVENTS, syndromes in the kernel's words. */
-import { arm64, asm } from '@faultyard/arch-arm64';
+import { type Arm64PluginOptions, arm64, asm } from '@faultyard/arch-arm64';
 import type { Architecture } from './architecture.ts';
 
 /** ESR_ELx.EC as arch/arm64/include/asm/esr.h names it, without the prefix. */
@@ -62,9 +62,26 @@ export function syndromeText(esr: bigint): string {
   return [name, status, ...flags.map(([flag]) => flag)].join(',');
 }
 
+/** Every option of {@link arm64}, once: a new one that is forgotten here does not compile. */
+const OPTIONS: Readonly<Record<keyof Arm64PluginOptions, true>> = {
+  model: true,
+  ras: true,
+  df2: true,
+  lse: true,
+  crc32: true,
+  pan: true,
+  uao: true,
+  paBits: true,
+  ipaBits: true,
+  frequency: true,
+  init: true,
+  secondaries: true,
+};
+
 /** AArch64 for `lab`. */
 export const arm64Architecture: Architecture = {
   name: 'arm64',
+  options: Object.keys(OPTIONS),
   plugin: (options) => arm64(options),
   assemble: (text) => asm(Object.assign([text], { raw: [text] })),
   events: {

@@ -1,8 +1,15 @@
 /** `list`: every scenario of the loaded plugins. */
 import { UserError } from '../errors.ts';
-import { line } from '../io.ts';
+import { type Io, line } from '../io.ts';
+import type { ScenarioInfo } from '../scenarios.ts';
 import { listTable } from '../table.ts';
 import { type Command, writeJson } from './command.ts';
+
+/** Scenarios as a table. */
+export function scenarioTable(scenarios: readonly ScenarioInfo[], io: Io): string {
+  const rows = scenarios.map((s) => [[s.id, ...s.aliases].join(' '), s.title]);
+  return listTable(['scenario', 'what it shows'], rows, io.columns(), io.colors);
+}
 
 /** The `list` command. */
 export const list: Command = {
@@ -23,8 +30,7 @@ export const list: Command = {
       );
     if (options['json']) writeJson(io, chosen);
     else {
-      const rows = chosen.map((s) => [[s.id, ...s.aliases].join(' '), s.title]);
-      line(io.out, listTable(['scenario', 'what it shows'], rows, io.columns(), io.colors));
+      line(io.out, scenarioTable(chosen, io));
     }
     return 0;
   },

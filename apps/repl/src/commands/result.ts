@@ -1,5 +1,5 @@
 /** The result of one scenario: for a reader, and as JSON. */
-import { type Io, line } from '../io.ts';
+import type { Colors } from '../io.ts';
 import type { ScenarioResult } from '../scenarios.ts';
 
 /** A result as `--json` prints it. */
@@ -9,11 +9,9 @@ export function contract(r: ScenarioResult): Omit<ScenarioResult, 'entry' | 'log
 }
 
 /** A result for a reader. */
-export function printResult(io: Io, result: ScenarioResult): void {
-  const { colors } = io;
+export function resultText(result: ScenarioResult, colors: Colors): string {
   const verdict = result.ok ? colors.green('✓ as expected') : colors.red('✗ not as expected');
   const set = Object.entries(result.set).map(([k, v]) => `${k}=${v}`);
-  line(io.out, `${colors.bold(result.scenario)} ${result.column}  ${verdict}`);
   const rows: [string, string][] = [
     ['outcome', result.outcome],
     ...(result.ok ? [] : ([['expected', result.expected]] as [string, string][])),
@@ -21,7 +19,8 @@ export function printResult(io: Io, result: ScenarioResult): void {
     ['instructions', String(result.instructions)],
     ['state hash', result.stateHash],
     ...(set.length > 0 ? ([['set', set.join(' ')]] as [string, string][]) : []),
+    ...result.log.map((text): [string, string] => ['log', text]),
   ];
-  for (const [name, text] of rows) line(io.out, `  ${colors.dim(name.padEnd(12))} ${text}`);
-  for (const text of result.log) line(io.out, `  ${colors.dim('log'.padEnd(12))} ${text}`);
+  const head = [colors.bold(result.scenario), result.column, verdict].filter(Boolean).join('  ');
+  return [head, ...rows.map(([name, text]) => `  ${colors.dim(name.padEnd(12))} ${text}`)].join('\n');
 }

@@ -1,8 +1,9 @@
 /** `run`: one scenario, with any knobs set; exit status 0 only if its outcome is the expected one. */
 import { UserError } from '../errors.ts';
+import { line } from '../io.ts';
 import type { KnobSet } from '../scenarios.ts';
 import { type Command, writeJson } from './command.ts';
-import { contract, printResult } from './result.ts';
+import { contract, resultText } from './result.ts';
 import { isScenarioFile, runFile } from './script.ts';
 
 /** `--set` texts as knob values. @throws UserError for a text without `=`, and for a knob set twice. */
@@ -40,7 +41,7 @@ export const run: Command = {
     if (isScenarioFile(id)) return runFile(invocation, id, set);
     const result = scenarios.run(id, { set, ...(column === undefined ? {} : { column }) });
     if (options['json']) writeJson(io, contract(result));
-    else printResult(io, result);
+    else line(io.out, resultText(result, io.colors));
     return result.ok ? 0 : 1;
   },
 };

@@ -2,13 +2,13 @@
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describeError, UserError } from '../errors.ts';
-import { signalInterrupts } from '../interrupt/interrupts.ts';
+import { uninterrupted } from '../interrupt/interrupts.ts';
 import { type Io, line } from '../io.ts';
 import { type Journal, outcomeText } from '../lab/journal.ts';
 import { openLab } from '../lab/open.ts';
 import type { KnobSet, ScenarioResult } from '../scenarios.ts';
 import { type Command, type Invocation, writeJson } from './command.ts';
-import { contract, printResult } from './result.ts';
+import { contract, resultText } from './result.ts';
 
 /** Whether a word of `run` names a file rather than a scenario. */
 export function isScenarioFile(word: string): boolean {
@@ -36,7 +36,7 @@ function divert(io: Io): () => void {
 
 /** Runs a file as a module. Under `--json` what it prints goes to standard error. */
 async function runModule(invocation: Invocation, file: string, set: KnobSet): Promise<Ran> {
-  const { journal } = openLab({ ...invocation, set, interrupts: signalInterrupts() });
+  const { journal } = openLab({ ...invocation, set, interrupts: uninterrupted });
   const { io } = invocation;
   const url = pathToFileURL(resolve(file)).href;
   const restore = invocation.options['json'] ? divert(io) : () => undefined;
@@ -86,7 +86,7 @@ function judge(file: string, { journal, error }: Ran, set: KnobSet): ScenarioRes
 export async function runFile(invocation: Invocation, file: string, set: KnobSet): Promise<number> {
   const result = judge(file, await runModule(invocation, file, set), set);
   if (invocation.options['json']) writeJson(invocation.io, contract(result));
-  else printResult(invocation.io, result);
+  else line(invocation.io.out, resultText(result, invocation.io.colors));
   return result.ok ? 0 : 1;
 }
 
@@ -117,7 +117,7 @@ export const script: Command = {
         stateHash: journal.stateHash,
       });
     else if (error !== undefined) line(io.err, describeError(error));
-    else if (judged && !judged.ok) printResult(io, judged);
+    else if (judged && !judged.ok) line(io.out, resultText(judged, io.colors));
     return ok ? 0 : 1;
   },
 };

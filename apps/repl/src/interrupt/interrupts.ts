@@ -50,20 +50,34 @@ export class Race {
     }
   }
 
-  /** Ends the waiting line, if there is one. */
-  interrupt(): void {
+  /** Ends the waiting line; whether there was one. */
+  interrupt(): boolean {
     this.reject?.(new Interrupted());
+    return this.reject !== undefined;
   }
 }
 
-/** Interrupts of a session without a terminal: SIGINT breaks off the line that runs. */
+/** Interrupts of a session without a terminal: SIGINT breaks off the line that runs, or ends the program between lines. */
 export function signalInterrupts(): Interrupts {
   const race = new Race();
+  const signalled = (): void => {
+    if (!race.interrupt()) process.exit(128 + 2);
+  };
+  process.on('SIGINT', signalled);
   return {
     running: (line) => line(),
     waiting: (line) => race.run(line),
     requested: () => false,
-    interrupt: () => race.interrupt(),
-    close: () => undefined,
+    interrupt: () => void race.interrupt(),
+    close: () => void process.off('SIGINT', signalled),
   };
 }
+
+/** No interrupts: a script ends with its process. */
+export const uninterrupted: Interrupts = {
+  running: (line) => line(),
+  waiting: (line) => line,
+  requested: () => false,
+  interrupt: () => undefined,
+  close: () => undefined,
+};

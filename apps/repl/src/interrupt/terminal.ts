@@ -60,7 +60,7 @@ export function terminalInterrupts(keys: (typed: Uint8Array) => void): Interrupt
       Atomics.notify(words, REQUEST);
       return true;
     },
-    interrupt: () => race.interrupt(),
+    interrupt: () => void race.interrupt(),
     close() {
       process.off('SIGINT', late);
       void worker.terminate();

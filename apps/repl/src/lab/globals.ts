@@ -5,7 +5,9 @@
 import type { Exit, Snapshot, TraceEvent, Vcpu, Vm, Walk } from '@faultyard/core';
 import { type Architecture, bytesAt, type Code } from '../architectures/architecture.ts';
 import type { Exports, LoadedPackage } from '../builtin.ts';
+import { scenarioTable } from '../commands/list.ts';
 import { runMatrix } from '../commands/matrix.ts';
+import { resultText } from '../commands/result.ts';
 import { UserError } from '../errors.ts';
 import type { Help, HelpDesk } from '../help/desk.ts';
 import { Interrupted, type Interrupts } from '../interrupt/interrupts.ts';
@@ -15,6 +17,7 @@ import { type FieldDecoder, printableExit } from '../show/exits.ts';
 import { Dump, Listing } from '../show/memory.ts';
 import { printableEvents, printableSnapshot } from '../show/records.ts';
 import { Registers } from '../show/registers.ts';
+import { printsAs } from '../show/text.ts';
 import { printableWalk } from '../show/walk.ts';
 import type { Journal, ScenarioHead } from './journal.ts';
 import { type Assemble, type Cpu, createMachine, type Machine, type MachineOptions } from './machine.ts';
@@ -162,8 +165,10 @@ export function createGlobals(context: LabContext): SessionGlobals & Readonly<Re
       return new Dump(BigInt(gpa), bytes);
     },
     run: ((what?: number | string, options?: RunOptions) => {
-      if (typeof what === 'string')
-        return scenarios.run(what, { ...options, set: { ...context.set, ...options?.set } });
+      if (typeof what === 'string') {
+        const result = scenarios.run(what, { ...options, set: { ...context.set, ...options?.set } });
+        return printsAs(result, () => resultText(result, context.io.colors));
+      }
       const { vm } = here().machine;
       const exit = vm.run(what);
       // the guest stands at an instruction boundary, and the line ends here
@@ -187,7 +192,10 @@ export function createGlobals(context: LabContext): SessionGlobals & Readonly<Re
       return undefined;
     },
     matrix: (path) => runMatrix(context.io, scenarios.matrix(path)),
-    list: (prefix = '') => scenarios.all.filter((s) => s.id.startsWith(prefix)),
+    list(prefix = '') {
+      const chosen = scenarios.all.filter((s) => s.id.startsWith(prefix));
+      return printsAs(chosen, () => scenarioTable(chosen, context.io));
+    },
     mem: (gpa, length = 64) => new Dump(BigInt(gpa), here().machine.vm.read(gpa, length)),
     dis(gva, count = 8) {
       const { cpu } = here().machine;

@@ -13,6 +13,7 @@ import {
   type VmOptions,
 } from '@faultyard/core';
 import type { Architecture, Code } from '../architectures/architecture.ts';
+import { UserError } from '../errors.ts';
 import { Listing } from '../show/memory.ts';
 import { Registers } from '../show/registers.ts';
 import { hex, PRINT, type PrintOptions, printsAs } from '../show/text.ts';
@@ -50,13 +51,21 @@ const VM_OPTIONS: ReadonlySet<string> = new Set([
 /** Memory of a machine that is not told otherwise: 64 MiB at 1 GiB. */
 const DEFAULT_MEMORY = { gpa: 0x4000_0000n, size: 64n << 20n };
 
-/** Makes a machine of an architecture. `set` are knob values that the command line adds. */
+/**
+ * Makes a machine of an architecture. `set` are knob values that the command line adds.
+ * @throws UserError for an option that neither a VM nor the architecture has.
+ */
 export function createMachine(
   arch: Architecture,
   options: MachineOptions,
   set: VmOptions<[]>['set'],
 ): Machine {
   const entries = Object.entries(options);
+  const stray = Object.keys(options).find((name) => !VM_OPTIONS.has(name) && !arch.options.includes(name));
+  if (stray !== undefined) {
+    const known = [...VM_OPTIONS, ...arch.options];
+    throw UserError.unknown('option', stray, known, `options of lab.${arch.name}: ${known.join(' ')}`);
+  }
   const own = Object.fromEntries(entries.filter(([name]) => !VM_OPTIONS.has(name)));
   const forVm = Object.fromEntries(entries.filter(([name]) => VM_OPTIONS.has(name)));
   const vm = createVm({
