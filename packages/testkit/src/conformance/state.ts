@@ -172,6 +172,39 @@ export function state(make: () => Subject): Case[] {
       same(vm.peek(lab.data + 0x5000, 4), 0n, 'memory of the parent');
       same(other.peek(lab.data + 0x5000, 4), 0x1234n, 'memory of the fork');
     }),
+    inLab(make, 'registers of every kind -> a fork has them all', (lab) => {
+      const { vm } = lab.make([[{ do: 'spin' }]]);
+      const v = first(vm);
+      const general = v.arch.registers.filter((r) => r.group === 'general' && r.name !== 'pc' && !r.readOnly);
+      check(general.length > 0, 'there is no general register');
+      for (const [n, r] of general.entries()) v.set(r.name, v.get(r.name) ^ (BigInt(n + 3) << 4n));
+      const twin = lab.track(vm.fork());
+      for (const r of v.arch.registers) same(first(twin).get(r.name), v.get(r.name), `${r.name} of the fork`);
+    }),
+    inLab(
+      make,
+      'a snapshot between the completion of a load and the next entry -> the count is kept',
+      (lab) => {
+        const steps = [{ do: 'load', size: 4, gpa: lab.subject.hole }, { do: 'spin' }] as const;
+        const { vm, codes } = lab.make([steps]);
+        const v = first(vm);
+        v.answer(v.run(), 5);
+        v.immediateExit = true;
+        same(v.run().kind, 'intr', 'exit with immediate_exit');
+        const twin = lab.track(vm.fork());
+        for (const m of [vm, twin]) {
+          first(m).immediateExit = false;
+          first(m).run(10);
+        }
+        same(first(twin).retired, v.retired, 'retired in the fork');
+        same(twin.stateHash(), vm.stateHash(), 'hash of the fork');
+        const own = codes[0]?.instructions[0] ?? 0;
+        check(
+          v.retired >= own + 9 && v.retired <= own + 10,
+          `retired ${v.retired} after ${own} + 10 instructions`,
+        );
+      },
+    ),
     inLab(make, 'cells -> named for their package, plain, read back as written', (lab) => {
       const { vm } = lab.make(racing(lab));
       for (const v of vm.vcpus) (v as Vcpu).run(100);
