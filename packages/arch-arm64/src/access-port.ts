@@ -236,7 +236,7 @@ export class Arm64Port implements AccessPort, TableReader {
     }
     const asid = this.asid();
     const el0 = this.#asEl0(a.ctx);
-    if (!this.#p.tlb.find(lo, top, asid, hit)) {
+    if (!this.#p.tlb.find(lo, top, asid, need === EXEC, hit)) {
       const r = this.#result;
       const end = walk(s, this.#p.model.paBits, lo, top, this, r);
       if (end !== WalkEnd.Done) {
@@ -247,7 +247,7 @@ export class Arm64Port implements AccessPort, TableReader {
         }
         return false;
       }
-      this.#p.tlb.add(lo, top, asid, r.pa, r.attributes);
+      this.#p.tlb.add(lo, top, asid, need === EXEC, r.pa, r.attributes);
       hit.pa = r.pa;
       hit.attributes = r.attributes;
     }
@@ -375,7 +375,7 @@ export class Arm64Port implements AccessPort, TableReader {
     if ((s.lo(SR.SCTLR_EL1) & 1) === 0) {
       if (flat(this.#p.model.paBits, lo, hi, true, r) !== WalkEnd.Done) return undefined;
       pa = r.pa;
-    } else if (this.#p.tlb.find(lo, hi, this.asid(), this.#fetchHit)) pa = this.#fetchHit.pa;
+    } else if (this.#p.tlb.find(lo, hi, this.asid(), true, this.#fetchHit)) pa = this.#fetchHit.pa;
     else {
       if (walk(s, this.#p.model.paBits, lo, hi, this, r) !== WalkEnd.Done) return undefined;
       pa = r.pa;
@@ -404,16 +404,7 @@ export class Arm64Port implements AccessPort, TableReader {
     return Resolved.Fault;
   }
 
-  /** A kept device translation says nothing of alignment: an unaligned access looks at the page's attributes again. */
-  #refuses(a: AccessInfo, need: number): boolean {
-    if (!this.translate(a, need)) return true;
-    if ((this.#hit.attributes & PAGE.Device) === 0 || this.#deviceAllows(a)) return false;
-    this.#stage1(a, FSC.Alignment);
-    return true;
-  }
-
   deviceLoad(gpa: number, size: number, a: AccessInfo, value: Pair): number {
-    if (a.lo & (size - 1) && this.#refuses(a, READ)) return -1;
     if (this.#p.bus.load(gpa, size, this.#p.vcpu, value)) return 0;
     const d = this.#p.device;
     d.gpa = gpa;
@@ -423,7 +414,6 @@ export class Arm64Port implements AccessPort, TableReader {
     return -1;
   }
   deviceStore(gpa: number, size: number, a: AccessInfo, lo: number, hi: number): number {
-    if (a.lo & (size - 1) && this.#refuses(a, WRITE)) return -1;
     if (this.#p.bus.store(gpa, size, this.#p.vcpu, lo, hi)) return 0;
     const d = this.#p.device;
     d.gpa = gpa;

@@ -2,10 +2,15 @@
  * The architectural TLB of one vCPU: stage 1 translations the guest has not invalidated. It is state: filled in
  * program order, of fixed size and replacement, hashed and saved. The engine's fast TLBs hold nothing that is not here;
  * an entry that goes takes its fast translations with it ({@link Tlb.onEvict}).
+ *
+ * Fetches and data have sets of their own: the translation of the page that runs then goes only when another page is
+ * fetched from, never between two instructions of it, so that it does not matter where generated code is left.
  */
 import { leafShift, PAGE } from './attributes.ts';
 
-const SETS = 512;
+const DATA_SETS = 512;
+const FETCH_SETS = 128;
+const SETS = DATA_SETS + FETCH_SETS;
 const WAYS = 4;
 /** Words per entry: va[43:12]; va[55:44] | valid | ASID; pa[43:12]; pa[47:44]; attributes. */
 const WORDS = 5;
@@ -28,11 +33,11 @@ export class Tlb {
   onFlush: () => void = () => {};
 
   /** Looks a canonical address up under an ASID. */
-  find(lo: number, hi: number, asid: number, out: TlbHit): boolean {
+  find(lo: number, hi: number, asid: number, fetch: boolean, out: TlbHit): boolean {
     const v0 = (lo >>> 12) | (hi << 20);
     const v1 = ((hi >>> 12) & 0xfff) | VALID;
     const e = this.#e;
-    let i = index(v0) * WAYS * WORDS;
+    let i = index(v0, fetch) * WAYS * WORDS;
     for (let w = 0; w < WAYS; w++, i += WORDS) {
       if (e[i] !== v0) continue;
       const tag = e[i + 1] as number;
@@ -47,9 +52,9 @@ export class Tlb {
   }
 
   /** Adds a translation; the oldest of its set goes if there is no room. */
-  add(lo: number, hi: number, asid: number, pa: number, attributes: number): void {
+  add(lo: number, hi: number, asid: number, fetch: boolean, pa: number, attributes: number): void {
     const v0 = (lo >>> 12) | (hi << 20);
-    const set = index(v0);
+    const set = index(v0, fetch);
     const e = this.#e;
     let i = set * WAYS * WORDS;
     let w = 0;
@@ -146,6 +151,7 @@ export class Tlb {
 }
 
 /** Set of a page. */
-function index(v0: number): number {
-  return (v0 ^ (v0 >>> 9) ^ (v0 >>> 18)) & (SETS - 1);
+function index(v0: number, fetch: boolean): number {
+  const mixed = v0 ^ (v0 >>> 9) ^ (v0 >>> 18);
+  return fetch ? DATA_SETS + (mixed & (FETCH_SETS - 1)) : mixed & (DATA_SETS - 1);
 }
