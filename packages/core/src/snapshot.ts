@@ -2,6 +2,7 @@
 import { type Cell, digest, type Plain, StateHash } from './cell.ts';
 import { FaultyardError } from './errors.ts';
 import type { MemoryImage } from './host/address-space.ts';
+import type { Knobs } from './knob.ts';
 import type { VcpuImage } from './vcpu.ts';
 import type { Vm } from './vm.ts';
 
@@ -11,32 +12,46 @@ export interface Snapshot {
   readonly plugins: readonly string[];
   readonly vcpus: number;
   /** Cell values by name. */
-  readonly cells: ReadonlyMap<string, { readonly version: number; readonly value: Plain }>;
+  readonly cells: ReadonlyMap<string, SavedCell>;
+  /** Values of all knobs. */
+  readonly knobs: Knobs;
   readonly memory: MemoryImage;
   /** State of core itself. */
   readonly core: CoreState;
   dispose(): void;
 }
 
+/** A cell's value in a snapshot. */
+export interface SavedCell {
+  readonly version: number;
+  readonly side: Cell['side'];
+  readonly value: Plain;
+}
+
 /** See {@link Vm.snapshot}. */
 export function takeSnapshot(vm: Vm): Snapshot {
   if (vm.busy) throw new FaultyardError('FY_SNAPSHOT_BUSY', vm.busy);
-  const cells = new Map<string, { version: number; value: Plain }>();
-  for (const c of vm.cells.values()) cells.set(c.name, { version: c.version, value: c.read() });
+  const cells = new Map<string, SavedCell>();
+  for (const c of vm.cells.values()) cells.set(c.name, { version: c.version, side: c.side, value: c.read() });
   const memory = vm.mm.save();
   for (const v of vm.vcpus) v.arch.flush();
   return {
     plugins: vm.plugins.map((p) => p.def.name),
     vcpus: vm.vcpus.length,
     cells,
+    knobs: vm.knobs,
     memory,
     core: coreState(vm),
     dispose: () => memory.dispose(),
   };
 }
 
-/** See {@link Vm.restore}. Checks everything before it changes anything. */
-export function restoreSnapshot(vm: Vm, s: Snapshot): void {
+/**
+ * See {@link Vm.restore}. Checks everything before it changes anything.
+ * @param partial leaves out VMM-side cells that nobody here knows.
+ */
+export function restoreSnapshot(vm: Vm, s: Snapshot, partial: boolean = false): void {
+  if (vm.busy) throw new FaultyardError('FY_SNAPSHOT_BUSY', vm.busy);
   if (s.vcpus !== vm.vcpus.length)
     throw new FaultyardError('FY_SNAPSHOT_FOREIGN', {
       why: `is of ${s.vcpus} vcpus, this VM has ${vm.vcpus.length}`,
@@ -48,8 +63,9 @@ export function restoreSnapshot(vm: Vm, s: Snapshot): void {
       fix: 'make both VMs with the same host',
     });
   const todo: [Cell, Plain][] = [];
-  for (const [name, { version, value }] of s.cells) {
+  for (const [name, { version, side, value }] of s.cells) {
     const c = vm.cells.get(name);
+    if (!c && partial && side === 'vmm') continue;
     const plugin = name.split('.')[0] as string;
     if (!c)
       throw new FaultyardError('FY_CELL_MISSING', { cell: name, version, why: 'nobody here knows', plugin });
@@ -62,6 +78,13 @@ export function restoreSnapshot(vm: Vm, s: Snapshot): void {
       });
     todo.push([c, value]);
   }
+  const here = new Set(vm.plugins.map((p) => p.def.name));
+  const lacks = s.plugins.find((p) => !here.has(p));
+  if (lacks !== undefined)
+    throw new FaultyardError('FY_SNAPSHOT_FOREIGN', {
+      why: `was made with plugin ${lacks}, which this VM lacks`,
+      fix: 'restore it into a VM made the same way',
+    });
   vm.mm.restore(s.memory);
   restoreCore(vm, s.core);
   for (const [c, value] of todo) c.write(value);

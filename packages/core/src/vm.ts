@@ -334,11 +334,15 @@ export class Vm<E extends ExitKind = ExitKind> {
   restore(s: Snapshot): void {
     restoreSnapshot(this as Vm, s);
   }
-  /** Another VM in the same state; memory is shared until one of them writes. */
-  fork(): Vm<E> {
+  /**
+   * Another VM in the same state; memory is shared until one of them writes. `build` puts the VMM's devices around it,
+   * as around this one; state of devices that it does not build stays behind.
+   */
+  fork(build: (vm: Vm<E>) => void = () => {}): Vm<E> {
     const vm = new Vm<E>({ ...this.#options, memslots: [], host: this.host });
     const s = this.snapshot();
-    vm.restore(s);
+    build(vm);
+    restoreSnapshot(vm as Vm, s, true);
     s.dispose();
     return vm;
   }
