@@ -10,7 +10,7 @@ import type { Clock } from './measure.ts';
 const RAM = 0x4000_0000n;
 
 /** Path of a file beside this one. */
-export function here(name: string): string {
+function here(name: string): string {
   return fileURLToPath(new URL(name, import.meta.url));
 }
 

@@ -53,7 +53,7 @@ export function memoryLocals(w: FunctionWriter): MemoryLocals {
 /**
  * Pushes the entry's offset in a table for the address in local `addr`: page + (page >> 10), modulo the table size, so
  * that buffers 4 MiB apart do not meet. Adjacent pages never share an entry, or a crossing access could match.
- * {@link import('./tlb.ts').tlbIndex} is the same function.
+ * `tlbIndex` in tlb.ts is the same function.
  */
 export function emitTlbIndex(w: FunctionWriter, addr: number, temp: number): void {
   w.get(addr);

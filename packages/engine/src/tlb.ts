@@ -10,7 +10,7 @@ export const Table = { read: 0, write: 1, exec: 2 } as const;
 export type TableIndex = 0 | 1 | 2;
 
 /** Entry number of the page at guest virtual address `hi:lo`; generated code computes the same. */
-export function tlbIndex(lo: number, hi: number): number {
+function tlbIndex(lo: number, hi: number): number {
   const page = (lo >>> 12) | (hi << 20);
   return (page + (page >>> 10)) & (TLB_ENTRIES - 1);
 }

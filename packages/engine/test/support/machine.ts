@@ -161,6 +161,6 @@ export class Machine implements AccessPort {
 }
 
 /** A 64-bit number as two int32. */
-export function halves(v: bigint): [number, number] {
+function halves(v: bigint): [number, number] {
   return [Number(BigInt.asIntN(32, v)), Number(BigInt.asIntN(32, BigInt.asUintN(64, v) >> 32n))];
 }
