@@ -20,17 +20,27 @@ export interface VcpuEvents {
 
 declare module '@faultyard/core' {
   interface OpMap {
+    /**
+     * KVM_GET_VCPU_EVENTS: what is pending; an injected external abort is never reported back. ENOEXEC before
+     * KVM_ARM_VCPU_INIT.
+     */
     'get-vcpu-events': {
       readonly on: 'vcpu';
       readonly arg: Record<never, never>;
       readonly result: VcpuEvents;
     };
+    /**
+     * KVM_SET_VCPU_EVENTS: injects an external abort, an SError, or both. EINVAL for a syndrome without FEAT_RAS on the
+     * host or with bits above 24, ENOEXEC before KVM_ARM_VCPU_INIT. Not atomic: the abort stays when the SError is refused.
+     */
     'set-vcpu-events': { readonly on: 'vcpu'; readonly arg: Partial<VcpuEvents>; readonly result: 0 };
+    /** KVM_ARM_VCPU_INIT: resets the vCPU; with `powerOff` it waits for PSCI CPU_ON. */
     'arm-vcpu-init': {
       readonly on: 'vcpu';
       readonly arg: { readonly powerOff?: boolean };
       readonly result: 0;
     };
+    /** KVM_IRQ_LINE: level of the CPU's own IRQ or FIQ line; EINVAL for any other line, there being no GIC. */
     'irq-line': {
       readonly on: 'vm';
       readonly arg: { readonly vcpu: number; readonly line: 'irq' | 'fiq'; readonly level: boolean };

@@ -165,7 +165,10 @@ export interface ErrorPfnQuestion {
   readonly walk: boolean;
 }
 
-/** See {@link ErrorPfnQuestion}. */
+/**
+ * What becomes of a guest access that the host could not resolve (an error pfn). Default: SIGBUS and EINTR for poison,
+ * EFAULT for the rest.
+ */
 export const errorPfn: Point<ErrorPfnQuestion, Exit | undefined> = definePoint(
   'arm64.error-pfn',
   (fns) => (q) => {

@@ -9,7 +9,7 @@ import type { Errno } from './errors.ts';
 export interface ExitMap {
   /** KVM_EXIT_MMIO (6): access to a gpa without memory; `size` bytes, `value` little-endian. */
   mmio: { readonly gpa: Gpa; readonly size: 1 | 2 | 4 | 8; readonly write: boolean; readonly value: bigint };
-  /** KVM_EXIT_IO (2): port access. */
+  /** KVM_EXIT_IO (2): `count` accesses of `size` bytes to an x86 I/O port; `data` are the values of a write. */
   io: {
     readonly port: number;
     readonly size: 1 | 2 | 4;
@@ -17,13 +17,13 @@ export interface ExitMap {
     readonly count: number;
     readonly data: readonly number[];
   };
-  /** KVM_EXIT_HLT (5). */
+  /** KVM_EXIT_HLT (5): the vCPU halted, and no interrupt controller in the kernel could wake it. */
   hlt: Record<never, never>;
-  /** KVM_EXIT_INTR (10), always with -1/EINTR. */
+  /** KVM_EXIT_INTR (10), always with -1/EINTR: a signal, `immediateExit`, or a vCPU that nothing will ever wake. */
   intr: Record<never, never>;
   /** The one kind KVM lacks: the instruction budget of this run is used up. */
   budget: { readonly retired: number };
-  /** KVM_EXIT_DEBUG (4). */
+  /** KVM_EXIT_DEBUG (4): guest debugging stopped the vCPU. */
   debug: { readonly why: 'breakpoint' | 'watchpoint' | 'step' };
   /** KVM_EXIT_SYSTEM_EVENT (24): 1 shutdown, 2 reset, 3 crash, 4 wakeup, 5 suspend. */
   'system-event': { readonly type: number; readonly data: readonly bigint[] };
@@ -31,9 +31,9 @@ export interface ExitMap {
   'memory-fault': { readonly flags: bigint; readonly gpa: Gpa; readonly size: bigint };
   /** KVM_EXIT_ARM_NISV (28): a data abort without syndrome outside memory. */
   'arm-nisv': { readonly esrIss: bigint; readonly faultIpa: Gpa };
-  /** KVM_EXIT_SHUTDOWN (8). */
+  /** KVM_EXIT_SHUTDOWN (8): the vCPU cannot go on (on x86 a triple fault), or the host went down with it; `why` says it. */
   shutdown: { readonly why: string };
-  /** KVM_EXIT_INTERNAL_ERROR (17). */
+  /** KVM_EXIT_INTERNAL_ERROR (17): KVM gave up; `suberror` is KVM_INTERNAL_ERROR_*, `data` what it adds. */
   'internal-error': { readonly suberror: number; readonly data: readonly bigint[] };
   /** KVM_RUN failed and exit_reason means nothing (it reads 0 or is stale). */
   'run-error': Record<never, never>;

@@ -2,13 +2,21 @@
 
 /** Event payloads by name (KVM's tracepoint names where one exists); packages add theirs by declaration merging. */
 export interface TraceMap {
+  /** A vCPU enters the guest. */
   kvm_entry: { readonly pc: bigint };
+  /** A vCPU left the guest. */
   kvm_exit: { readonly reason: string; readonly pc: bigint };
+  /** A guest access met a stage 2 fault. */
   kvm_guest_fault: { readonly pc: bigint; readonly gpa: bigint; readonly write: boolean };
+  /** A device of the VMM served an access of `size` bytes. */
   kvm_mmio: { readonly gpa: bigint; readonly size: number; readonly write: boolean; readonly value: bigint };
+  /** KVM_RUN returned to userspace; `kind` is the exit, `ret` 0 or -1. Only while `vm.traced` is set. */
   kvm_userspace_exit: { readonly kind: string; readonly ret: number };
+  /** A memslot was created, moved, deleted or had its flags changed. */
   memslot: { readonly slot: number; readonly what: string };
+  /** A signal was queued for the VMM; `hva` is si_addr. */
   signal: { readonly code: string; readonly hva: bigint };
+  /** The VMM read guest memory that is not there; it got ones. */
   unmapped_read: { readonly gpa: bigint; readonly size: number };
 }
 

@@ -1,0 +1,170 @@
+/** The tables that READMEs and docs hold, made from the data of the packages. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import * as arm64Package from '@faultyard/arch-arm64';
+import {
+  type AnyPlugin,
+  CORE_EXIT_CODECS,
+  createVm,
+  ERROR_TABLE,
+  type ExitCodec,
+  type Vm,
+} from '@faultyard/core';
+import { sea } from '@faultyard/plugin-sea';
+import { scenarios } from '@faultyard/plugin-sea/scenarios';
+import { members } from './members.ts';
+
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const source = (path: string): string => join(root, 'packages', path);
+
+const { arm64 } = arm64Package;
+let made: Vm | undefined;
+/** A VM with everything in it. */
+function vm(): Vm {
+  made ??= createVm({ arch: arm64(), plugins: [sea()], memslots: [] }) as unknown as Vm;
+  return made;
+}
+
+const code = (text: string): string => `\`${text}\``;
+/** A doc comment without KVM's name and number in front, which have columns of their own. */
+const ownWords = (doc: string): string => doc.replace(/^KVM_[A-Z0-9_]+(?: \(\d+\))?[:;,]? /, '');
+const cell = (text: string): string => text.replaceAll('|', '\\|').replace(/\s+/g, ' ');
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string => `| ${cells.map(cell).join(' | ')} |`;
+  return [line(head), `|${head.map(() => '---').join('|')}|`, ...rows.map(line)].join('\n');
+}
+
+function exits(codecs: Readonly<Record<string, ExitCodec | undefined>>, path: string): string {
+  const rows = members(source(path), 'ExitMap').map(({ name, doc, fields }) => {
+    const codec = codecs[name];
+    const number = codec ? String(codec.number(vm().knobs)) : '';
+    return [code(name), codec?.name ?? 'none', number, fields.map(code).join(' ') || 'none', ownWords(doc)];
+  });
+  return table(['exit', "KVM's name", 'number', 'payload', 'meaning'], rows);
+}
+
+function ops(names: (name: string) => boolean, path: string): string {
+  const docs = new Map(members(source(path), 'OpMap').map((m) => [m.name, m.doc]));
+  const rows = vm()
+    .ops.all.filter((op) => names(op.name))
+    .map((op) => [
+      code(op.name),
+      op.kvm,
+      `0x${op.ioctl.toString(16)}`,
+      op.on,
+      ownWords(docs.get(op.name) ?? ''),
+    ]);
+  return table(['operation', 'ioctl', 'number', 'on', 'meaning'], rows);
+}
+
+function caps({ def }: AnyPlugin): string {
+  const rows = (def.caps ?? []).map((c) => {
+    const number = typeof c.number === 'number' ? c.number : c.number(vm().knobs);
+    return [code(c.name), c.kvm, String(number), c.enable ?? 'always on', c.meaning];
+  });
+  return table(['capability', "KVM's name", 'number', 'enabled per', 'meaning'], rows);
+}
+
+function knobs({ def }: AnyPlugin): string {
+  const rows = Object.entries(def.knobs ?? {}).map(([name, k]) => {
+    const values = (k.values ?? []).map((v) => (v === k.default ? `**${v}**` : String(v)));
+    return [code(name), values.join(', '), k.meaning, k.source];
+  });
+  return table(['knob', 'values, **default**', 'what it chooses', 'source'], rows);
+}
+
+/** What the cells hold, for a reader of a snapshot. */
+const HOLDS: Readonly<Record<string, string>> = {
+  'arm64.registers': 'x0 to x30, v0 to v31, pc, PSTATE and the system registers',
+  'arm64.exclusive': 'the local exclusive monitor: address, size and value of the last load-exclusive',
+  'arm64.control':
+    'power state, WFI, interrupt lines, pending SErrors and events, completion of a device access, the fault KVM saved',
+  'arm64.tlb': 'the architectural TLB, stale entries included',
+  'arm64.presented': 'an abort that a lab presented and that was not taken yet',
+  'arm64.stage2-tables': 'stage 2 table pages that are bad',
+  'sea.claims': 'what host firmware did about errors so far',
+};
+
+function cells(plugin: string): string {
+  const rows = [...vm().cells.values()]
+    .filter((c) => c.name.startsWith(`${plugin}.`))
+    .map((c) => {
+      const [name = '', vcpu] = c.name.split('#');
+      const holds = HOLDS[name];
+      if (holds === undefined) throw new Error(`say in scripts/tables/tables.ts what cell ${name} holds`);
+      return [code(name), vcpu === undefined ? 'VM' : 'vCPU', String(c.version), holds];
+    });
+  return table(['cell', 'one per', 'version', 'holds'], rows);
+}
+
+/** Events that some package emits. */
+function events(): string {
+  const packages = readdirSync(join(root, 'packages')).flatMap((name) =>
+    readdirSync(source(`${name}/src`), { recursive: true, encoding: 'utf8' })
+      .filter((path) => path.endsWith('.ts'))
+      .map((path) => readFileSync(source(`${name}/src/${path}`), 'utf8')),
+  );
+  const emitted = (name: string): boolean =>
+    packages.some((text) => new RegExp(`\\.emit\\(\\{\\s*name: '${name}'`).test(text));
+  const rows = members(source('core/src/trace.ts'), 'TraceMap')
+    .filter((m) => emitted(m.name))
+    .map((m) => [code(m.name), m.fields.map(code).join(' '), m.doc]);
+  return table(['event', 'payload', 'meaning'], rows);
+}
+
+/** The doc comment above an exported constant, on one line. */
+function constantDoc(path: string, name: string): string {
+  const text = readFileSync(source(path), 'utf8');
+  const doc =
+    new RegExp(`/\\*\\*((?:(?!\\*/)[\\s\\S])*)\\*/\\s*export const ${name}\\b`).exec(text)?.[1] ?? '';
+  return doc
+    .replace(/^\s*\*/gm, '')
+    .replace(/\{@link ([^}]+)\}/g, '`$1`')
+    .replace(/\s+/g, ' ')
+    .trim();
+}
+
+function points(exported: Readonly<Record<string, unknown>>, path: string): string {
+  const rows = Object.entries(exported).flatMap(([name, value]) => {
+    const point = value as { readonly id?: unknown; readonly combine?: unknown } | null;
+    return typeof point === 'object' && typeof point?.combine === 'function' && typeof point.id === 'string'
+      ? [[code(point.id), code(name), constantDoc(path, name)]]
+      : [];
+  });
+  return table(['point', 'export', 'what it asks'], rows);
+}
+
+function errors(): string {
+  const shown = (text: string): string => text.replace(/\{(\w+)\}/g, '*$1*');
+  const rows = Object.entries(ERROR_TABLE).map(([id, { text, fix }]) => [code(id), shown(text), shown(fix)]);
+  return table(['code', 'what it says', 'what to do'], rows);
+}
+
+/** Every table by its name. */
+export const TABLES: Readonly<Record<string, () => string>> = {
+  'core.exits': () => exits(CORE_EXIT_CODECS as never, 'core/src/exit.ts'),
+  'core.ops': () => {
+    const own = new Set(members(source('core/src/op.ts'), 'OpMap').map((m) => m.name));
+    return ops((name) => own.has(name), 'core/src/op.ts');
+  },
+  'core.errors': errors,
+  'core.trace': events,
+  'arm64.caps': () => caps(arm64()),
+  'arm64.ops': () => {
+    const own = new Set((arm64().def.ops ?? []).map((op) => op.name as string));
+    return ops((name) => own.has(name), 'arch-arm64/src/events.ts');
+  },
+  'arm64.points': () => points(arm64Package, 'arch-arm64/src/points.ts'),
+  'arm64.cells': () => cells('arm64'),
+  'sea.exits': () => exits(sea().def.exits as never, 'plugin-sea/src/exit.ts'),
+  'sea.caps': () => caps(sea()),
+  'sea.knobs': () => knobs(sea()),
+  'sea.cells': () => cells('sea'),
+  'sea.scenarios': () =>
+    table(
+      ['scenario', 'also', 'what it shows'],
+      scenarios.scenarios.map((s) => [code(s.id), s.aliases.map(code).join(' '), s.title]),
+    ),
+};
