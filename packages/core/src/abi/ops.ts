@@ -101,7 +101,7 @@ export const clearDirtyLogCodec: OpCodec<'clear-dirty-log'> = {
 };
 
 /** Bytes of the register behind a ONE_REG id (bits 55:52: log2 of the size). */
-export function oneRegSize(id: bigint): number {
+function oneRegSize(id: bigint): number {
   return 1 << Number((BigInt.asUintN(64, id) >> 52n) & 15n);
 }
 const little = (bytes: Uint8Array): bigint => bytes.reduceRight((v, b) => (v << 8n) | BigInt(b), 0n);

@@ -11,9 +11,9 @@ import {
 import type { Case, Code, Step, Subject } from './subject.ts';
 
 /** Bytes of a subject's memory. */
-export const RAM_SIZE: number = 1 << 20;
+const RAM_SIZE: number = 1 << 20;
 /** Offset of data in it; code of vCPU n starts at n * 0x4000. */
-export const DATA = 0x80000;
+const DATA = 0x80000;
 
 /** Fails unless `ok`. */
 export function check(ok: boolean, otherwise: string): void {
