@@ -14,7 +14,9 @@ export interface Io {
   readonly err: Writable;
   /** Whether input and output are a terminal. */
   readonly terminal: boolean;
-  /** Whether errors and progress go to a terminal. */
+  /** Whether output goes to a terminal that can redraw lines. */
+  readonly live: boolean;
+  /** Whether errors and progress go to one. */
   readonly progress: boolean;
   readonly colors: Colors;
   /** Width of the output in columns. */
@@ -36,6 +38,7 @@ export function processIo(): Io {
     out: stdout,
     err: stderr,
     terminal: stdin.isTTY === true && stdout.isTTY === true,
+    live: stdout.isTTY === true && env['TERM'] !== 'dumb',
     progress: stderr.isTTY === true && env['TERM'] !== 'dumb',
     colors: pc.createColors(colors),
     columns: () => {

@@ -51,6 +51,16 @@ export async function repl(options: ReplOptions): Promise<number> {
     onInput: (input) => journal.inputs.push(input),
   });
   defineDotCommands(session, options);
+  session.server.defineCommand('save', {
+    help: 'save this session as a scenario file, as save() does',
+    action(name: string) {
+      const save = (): number => {
+        line(io.out, globals.save(name.trim()));
+        return 0;
+      };
+      void session.work(save);
+    },
+  });
   return session.done;
 }
 

@@ -6,6 +6,7 @@
  * and remembers whether the last line failed.
  */
 import type { EventEmitter } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { type REPLServer, Recoverable, start } from 'node:repl';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
@@ -109,9 +110,28 @@ export function startSession(options: SessionOptions): Session {
   });
   // node:repl adds Node's modules as globals (`vm` among them); a script has none of them, so a session has none either
   for (const key of Reflect.ownKeys(globalThis))
-    if (!before.has(key) && key !== '_' && key !== '_error' && key !== 'require' && key !== 'module')
-      Reflect.deleteProperty(globalThis, key);
+    if (!before.has(key) && key !== '_' && key !== '_error') Reflect.deleteProperty(globalThis, key);
 
+  // node:repl's own feeds a file's lines in without waiting for those that await
+  const load = async (path: string): Promise<void> => {
+    busy = true;
+    try {
+      const text = readFileSync(path, 'utf8');
+      const outcome = await options.evaluate(text);
+      if (outcome.kind === 'incomplete') throw new SyntaxError(`${path} ends in the middle of a statement`);
+      settle(text, outcome, (_error, value) => {
+        if (value !== undefined) options.output.write(`${options.show(value)}\n`);
+      });
+    } catch (error) {
+      report(error);
+      rest();
+    }
+    server.displayPrompt();
+  };
+  server.defineCommand('load', {
+    help: 'evaluate a TypeScript file as a line of this session',
+    action: (path) => void load(path.trim()),
+  });
   onLateErrors(server, (error) => {
     report(error);
     if (terminal) server.displayPrompt();

@@ -99,7 +99,23 @@ describe('matrix', () => {
   });
   test('a pipe -> plain text; a terminal -> rows redrawn in place', async () => {
     expect((await command(['matrix', 'abacus'])).out).not.toContain('\x1b');
-    expect((await command(['matrix', 'abacus'], { terminal: true })).out).toContain('\x1b[1A\r\x1b[J1');
+    expect((await command(['matrix', 'abacus'], { live: true })).out).toContain('\x1b[1A\r\x1b[J1');
+  });
+});
+
+describe('progress', () => {
+  test('standard error a terminal -> each cell is named there and cleared; the results are untouched', async () => {
+    for (const args of [
+      ['matrix', 'abacus'],
+      ['matrix', 'abacus', '--json'],
+    ]) {
+      const quiet = await command(args);
+      const busy = await command(args, { progress: true });
+      expect(busy.out).toBe(quiet.out);
+      expect(quiet.err).toBe('');
+      expect(busy.err).toContain('2/3 1 zero');
+      expect(busy.err.endsWith('\r\x1b[K')).toBe(true);
+    }
   });
 });
 
@@ -200,16 +216,19 @@ describe('as a program', () => {
     child.stderr.on('data', (chunk: Buffer) => {
       err += chunk.toString();
     });
-    const sees = async (read: () => string, text: string): Promise<void> => {
-      while (!read().includes(text)) await setTimeout(20);
+    const sees = async (text: string): Promise<void> => {
+      for (let waited = 0; !out.includes(text); waited += 20) {
+        if (waited > 20_000 || child.exitCode !== null) throw new Error(`did not see ${text}: ${out} ${err}`);
+        await setTimeout(20);
+      }
     };
     for (const [i, line] of ['for (;;) {}', 'await new Promise(() => {})'].entries()) {
       child.stdin.write(`console.log('go ${i}'); ${line}\n`);
-      await sees(() => out, `go ${i}`);
+      await sees(`go ${i}`);
       await setTimeout(100);
       child.kill('SIGINT');
       child.stdin.write(`'after ${i}'\n`);
-      await sees(() => out, `'after ${i}'`);
+      await sees(`'after ${i}'`);
     }
     child.stdin.end();
     expect(await new Promise((done) => child.on('close', done))).toBe(0);

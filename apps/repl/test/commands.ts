@@ -24,8 +24,10 @@ export interface InProcess {
   /** Piped into a session. */
   readonly input?: string;
   readonly columns?: number;
-  /** Output is a terminal (for the drawing, not for input). */
-  readonly terminal?: boolean;
+  /** Output is a terminal that can redraw lines. */
+  readonly live?: boolean;
+  /** Standard error is one. */
+  readonly progress?: boolean;
 }
 
 const BUILTIN: readonly LoadedPackage[] = [
@@ -41,7 +43,7 @@ function load(specifier: string): Promise<unknown> {
 /** Runs a command line in this process, with the fixture plugin loaded. */
 export async function command(
   args: readonly string[],
-  { input = '', columns = 100, terminal = false }: InProcess = {},
+  { input = '', columns = 100, live = false, progress = false }: InProcess = {},
 ): Promise<Said> {
   const stdin = new PassThrough();
   const stdout = new PassThrough();
@@ -54,8 +56,9 @@ export async function command(
       input: stdin,
       out: stdout,
       err: stderr,
-      terminal,
-      progress: false,
+      terminal: false,
+      live,
+      progress,
       colors: pc.createColors(false),
       columns: () => columns,
       env: {},

@@ -1,3 +1,6 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { setTimeout } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
@@ -30,6 +33,18 @@ describe('piped lines', () => {
       'setTimeout(() => { throw new Error("late") }, 5); await new Promise((r) => setTimeout(r, 40))';
     expect(await pipe(`${late}\n"on"\n`)).toEqual({ out: "'on'\n", err: '! Error: late\n', status: 0 });
   });
+  test('.load -> a file is one line, and the next waits for it', async () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'faultyard-load-')), 'lines.ts');
+    writeFileSync(
+      file,
+      'const loaded: number = 4;\nawait new Promise((r) => setTimeout(r, 20));\nloaded + 1;\n',
+    );
+    expect(await pipe(`.load ${file}\nloaded\n.load ${file}.gone\n`)).toEqual({
+      out: '5\n4\n',
+      err: expect.stringContaining('ENOENT'),
+      status: 1,
+    });
+  });
   test('.exit -> later lines are not run', async () => {
     expect((await pipe('1\n.exit\n2\n')).out).toBe('1\n');
   });
@@ -41,7 +56,7 @@ describe('piped lines', () => {
     expect((await pipe("let e = 'exit'\nlet f = 'other'\n", { announces })).out).toBe("'exit'\n");
   });
   test("Node's module globals -> not there: a script has none either", async () => {
-    expect((await pipe('typeof fs')).out).toBe("'undefined'\n");
+    expect((await pipe('[typeof fs, typeof require]')).out).toBe("[ 'undefined', 'undefined' ]\n");
   });
   test('inputs that ran -> told in order; failed ones -> not', async () => {
     const inputs: string[] = [];

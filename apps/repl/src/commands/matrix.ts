@@ -19,6 +19,15 @@ function runCell(cell: MatrixCell): MatrixResult {
   return { row: cell.row, column: cell.column, expected: cell.expected, actual, ok };
 }
 
+/** Says on standard error, if that is a terminal, which cell is run. */
+function showProgress(io: Io, cell: MatrixCell, done: number, all: number): void {
+  if (io.progress) io.err.write(`\r\x1b[K${done + 1}/${all} ${cell.row} ${cell.column}`);
+}
+
+function clearProgress(io: Io): void {
+  if (io.progress) io.err.write('\r\x1b[K');
+}
+
 /** Names in the order in which they first appear. */
 function distinct(names: readonly string[]): string[] {
   return [...new Set(names)];
@@ -50,7 +59,8 @@ function drawMatrix(io: Io, cells: readonly MatrixCell[]): MatrixResult[] {
       };
       for (const cell of mine) {
         drawn.set(cell.column, { expected: cell.expected, state: 'running' });
-        if (io.terminal) draw();
+        if (io.live) draw();
+        else showProgress(io, cell, results.length, cells.length);
         const result = runCell(cell);
         results.push(result);
         drawn.set(cell.column, {
@@ -60,6 +70,7 @@ function drawMatrix(io: Io, cells: readonly MatrixCell[]): MatrixResult[] {
           ok: result.ok,
         });
       }
+      if (!io.live) clearProgress(io);
       draw();
     }
   }
@@ -90,10 +101,10 @@ export function runMatrix(io: Io, cells: readonly MatrixCell[]): boolean {
 function runQuietly(io: Io, cells: readonly MatrixCell[]): MatrixResult[] {
   const results: MatrixResult[] = [];
   for (const cell of cells) {
-    if (io.progress) io.err.write(`\r\x1b[K${results.length + 1}/${cells.length} ${cell.row} ${cell.column}`);
+    showProgress(io, cell, results.length, cells.length);
     results.push(runCell(cell));
   }
-  if (io.progress) io.err.write('\r\x1b[K');
+  clearProgress(io);
   return results;
 }
 
