@@ -31,7 +31,9 @@ function cell(where: string, set: Readonly<Record<string, string>>): string {
 
 const shown = ALL.flatMap((s) =>
   s.values.flatMap((v) =>
-    (v.witness ?? []).flatMap((w) => (w.cell ? [[s.id, v.value, w.cell, w.code, w.with ?? {}] as const] : [])),
+    (v.witness ?? []).flatMap((w) =>
+      w.cell ? [[s.id, v.value, w.cell, w.code, w.with ?? {}] as const] : [],
+    ),
   ),
 );
 describe('witness cells', () => {

@@ -8,7 +8,7 @@ import type { Outcome, Ride, ScenarioCase } from '@faultyard/testkit';
 import type { HostLoad } from '../host.ts';
 import type { SeaApi } from '../plugin.ts';
 import { type Counters, derive, deriveCounts, LOOP, type Touch } from './derive.ts';
-import { buildGuest, type GuestImage } from './guest/image.ts';
+import { type GuestImage, guestOf } from './guest/image.ts';
 import { AREA, AT, areaGpa, KERNEL, PORT, RAM, SAYS, SHARED } from './guest/layout.ts';
 import { readRecords, showRecord } from './guest/record.ts';
 import { makeMachine, type SeaMachine } from './machine.ts';
@@ -51,7 +51,7 @@ export class Lab {
   constructor(c: ScenarioCase, plan: Plan, o: { readonly replayClaimed?: boolean } = {}) {
     this.#case = c;
     this.plan = plan;
-    const image = buildGuest(plan.guest);
+    const image = guestOf(c.entry, plan.guest);
     this.image = image;
     this.touch = { pc: plan.fetch ? plan.v : image.stimulus, v: plan.v, i: plan.i, cmo: plan.cmo };
     const options = {

@@ -16,8 +16,8 @@ export interface SeaMachine extends Machine, CellPolicy {
 /** How the host backs the page that row 13 touches. */
 export type Backing = '4K' | 'THP' | 'hugetlb2M' | 'hugetlb1G';
 
-/** What a machine is made of. */
-export interface MachineOptions extends PolicyOptions {
+/** What a VM with the guest in it is made of. */
+export interface GuestVmOptions {
   readonly image: GuestImage;
   /** All knobs by bare name, the plugin's and the VMM's. */
   readonly knobs: KnobSet;
@@ -30,10 +30,19 @@ export interface MachineOptions extends PolicyOptions {
   readonly data?: { readonly gpa: bigint; readonly backing: Backing };
 }
 
+/** What a machine is made of. */
+export interface MachineOptions extends GuestVmOptions, PolicyOptions {}
+
 const MIB = 1n << 20n;
 
-/** Makes it; every call makes the same one. */
+/** Makes a machine; every call makes the same one. */
 export function makeMachine(o: MachineOptions): SeaMachine {
+  const vm = makeVm(o);
+  return { vm, ...cellPolicy(vm, o.knobs, o) };
+}
+
+/** Makes the VM, its guest loaded and about to boot. */
+export function makeVm(o: GuestVmOptions): Vm {
   const set: Record<string, string> = {};
   for (const [id, v] of Object.entries(o.knobs)) if (id in SEA_KNOBS) set[`sea.${id}`] = String(v);
   if (o.capabilityLate) set['sea.capEnabled'] = 'off';
@@ -64,7 +73,7 @@ export function makeMachine(o: MachineOptions): SeaMachine {
   const cpu0 = vm.vcpus[0] as Vm['vcpus'][number];
   cpu0.pc = o.image.entry;
   cpu0.set('far_el1', KEPT_FAR);
-  return { vm, ...cellPolicy(vm, o.knobs, o) };
+  return vm;
 }
 
 // biome-ignore lint/correctness/useYield: this driver never waits

@@ -1,5 +1,5 @@
 /** (d) Count distinct bad pages, and restart the VM elsewhere when there are too many. */
-import { type Plain, type Snapshot, stop, type Vm } from '@faultyard/core';
+import { type Plain, type Snapshot, stop } from '@faultyard/core';
 import { type SeaEvent, syndrome } from './event.ts';
 import type { SeaPolicy, SeaStep } from './policy.ts';
 import { splitSlot } from './unmap.ts';
@@ -117,15 +117,19 @@ export function threshold(o: ThresholdOptions = {}): Threshold {
 }
 
 /**
- * Carries a restart out with the guest's state: `make` makes the second VM, which receives everything but the pages
- * of D; those arrive as holes. The first VM is left stopped.
+ * Carries a restart out with the guest's state: `make` makes the second VM with its policy (steps of the same names),
+ * which receives everything but the pages of D; those arrive as holes that the policy answers for. The bad pages are
+ * not read. The first VM is left stopped.
  */
-export function moveWithout(from: Vm, pages: readonly bigint[], make: () => Vm): Vm {
-  const state: Snapshot = from.snapshot();
+export function moveWithout(from: SeaPolicy, pages: readonly bigint[], make: () => SeaPolicy): SeaPolicy {
+  const state: Snapshot = from.vm.snapshot();
   const to = make();
-  to.restore(state);
+  to.vm.restore(state);
   state.dispose();
-  for (const p of pages) if (to.memory.slotAt(p)) splitSlot(to, Number(p));
+  for (const p of pages) {
+    if (to.vm.memory.slotAt(p)) splitSlot(to.vm, Number(p));
+    to.markIsolated(p);
+  }
   return to;
 }
 

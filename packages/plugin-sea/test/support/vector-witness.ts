@@ -45,7 +45,15 @@ export const VECTOR_WITNESSES: Readonly<Record<string, (knobs: Knobs) => string>
   },
   vncrRule: (k) => {
     const b = bench({ set: { 'sea.capEnabled': 'on', ...prefixed(k) } });
-    const common = { cls: 'fetch', write: false, va: V, gpa: I, forFetch: true, el0: true, cm: false } as const;
+    const common = {
+      cls: 'fetch',
+      write: false,
+      va: V,
+      gpa: I,
+      forFetch: true,
+      el0: true,
+      cm: false,
+    } as const;
     b.arm.presentAbort({ abort: common, report: { esr: 0x8200_2010, far: V }, hypContext: true });
     return b.cpu.run(1).kind;
   },

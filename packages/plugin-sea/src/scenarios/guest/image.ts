@@ -102,6 +102,19 @@ export function guestText(s: GuestSetup): string {
   ].join('\n');
 }
 
+/** Guests by what asks for them: the columns of an entry mostly share one. */
+const built: WeakMap<object, Map<string, GuestImage>> = new WeakMap();
+
+/** Builds a guest, or gives the one that was built for the same owner and setup. */
+export function guestOf(owner: object, s: GuestSetup): GuestImage {
+  const own = built.get(owner) ?? new Map<string, GuestImage>();
+  built.set(owner, own);
+  const key = JSON.stringify(s, (_, v: unknown) => (typeof v === 'bigint' ? `${v}n` : v));
+  const image = own.get(key) ?? buildGuest(s);
+  own.set(key, image);
+  return image;
+}
+
 /** Builds a guest. */
 export function buildGuest(s: GuestSetup): GuestImage {
   const symbols = Object.fromEntries(Object.entries(SYMBOLS).map(([k, v]) => [k, BigInt(v)]));
