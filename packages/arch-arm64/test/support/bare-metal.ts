@@ -2,11 +2,9 @@
  * Bare-metal images that run here and under qemu-system-aarch64 and report every exception they take as one line on
  * the serial port: `T <vector> <esr> <far> <elr> <spsr>`, in hexadecimal. Values under test are lines `V <value>`.
  */
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createVm } from '@faultyard/core';
+import { runQemuSystem, tool } from '@faultyard/testkit/oracle';
 import { type Arm64PluginOptions, arm64, assemble } from '../../src/index.ts';
 
 /** Load address of a raw image on QEMU's `virt`. */
@@ -164,36 +162,20 @@ export function runHere(bytes: Uint8Array, cpu: CpuName, vcpus = 1, budget = 20_
 }
 
 /** Path of qemu-system-aarch64, if it is installed. */
-export const QEMU: string | undefined = (process.env['PATH'] ?? '')
-  .split(delimiter)
-  .map((dir) => join(dir, 'qemu-system-aarch64'))
-  .find((path) => existsSync(path));
+export const QEMU: string | undefined = tool('qemu-system-aarch64');
 
 /** Runs an image under QEMU; what it printed. */
 export function runQemu(bytes: Uint8Array, cpu: CpuName, vcpus = 1): string {
-  const dir = mkdtempSync(join(tmpdir(), 'faultyard-'));
-  try {
-    const kernel = join(dir, 'image');
-    writeFileSync(kernel, bytes);
-    const r = spawnSync(
-      QEMU ?? 'qemu-system-aarch64',
-      [
-        '-machine',
-        'virt,gic-version=3',
-        '-cpu',
-        cpu,
-        '-smp',
-        String(vcpus),
-        '-m',
-        '128',
-        '-nodefaults',
-      ].concat(['-display', 'none', '-monitor', 'none', '-serial', 'stdio', '-no-reboot', '-kernel', kernel]),
-      { input: '', timeout: 30_000, encoding: 'latin1' },
-    );
-    return r.status === 0 ? r.stdout : `${r.stdout}ended in ${r.signal ?? r.stderr}\n`;
-  } finally {
-    rmSync(dir, { recursive: true, force: true });
-  }
+  const r = runQemuSystem({
+    program: QEMU ?? 'qemu-system-aarch64',
+    kernel: bytes,
+    machine: 'virt,gic-version=3',
+    cpu,
+    smp: vcpus,
+    timeout: 30_000,
+  });
+  const text = Buffer.from(r.stdout).toString('latin1');
+  return r.status === 0 ? text : `${text}ended in ${r.signal ?? r.stderr}\n`;
 }
 
 const file = (name: string): URL => new URL(`../data/system/${name}.txt`, import.meta.url);

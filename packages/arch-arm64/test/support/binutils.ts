@@ -1,23 +1,17 @@
 /** GNU binutils for AArch64, where they are installed. */
-import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { missing, output, run, scratch } from '@faultyard/testkit/oracle';
 
-/** Whether `aarch64-linux-gnu-as` and `-objdump` run here. */
+/** Whether `aarch64-linux-gnu-as`, `-objdump` and `-objcopy` run here. */
 export function hasBinutils(): boolean {
-  return ['as', 'objdump', 'objcopy'].every(
-    (tool) => spawnSync(`aarch64-linux-gnu-${tool}`, ['--version']).status === 0,
+  return (
+    missing('aarch64-linux-gnu-as', 'aarch64-linux-gnu-objdump', 'aarch64-linux-gnu-objcopy') === undefined
   );
 }
 
 function inFolder<T>(work: (file: (name: string) => string) => T): T {
-  const folder = mkdtempSync(join(tmpdir(), 'binutils-'));
-  try {
-    return work((name) => join(folder, name));
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+  return scratch((dir) => work((name) => join(dir, name)));
 }
 
 /** objdump's text of each word; word i is at address 4 * i. */
@@ -26,11 +20,8 @@ export function objdump(words: ArrayLike<number>): string[] {
     const bytes = Buffer.alloc(words.length * 4);
     for (let i = 0; i < words.length; i++) bytes.writeUInt32LE((words[i] ?? 0) >>> 0, i * 4);
     writeFileSync(file('in.bin'), bytes);
-    const out = execFileSync(
-      'aarch64-linux-gnu-objdump',
-      ['-D', '-z', '-b', 'binary', '-m', 'aarch64', file('in.bin')],
-      { maxBuffer: 1 << 30 },
-    ).toString('latin1');
+    const args = ['-D', '-z', '-b', 'binary', '-m', 'aarch64', file('in.bin')];
+    const out = Buffer.from(output('aarch64-linux-gnu-objdump', args)).toString('latin1');
     const texts = [...out.matchAll(/^\s*[0-9a-f]+:\s+[0-9a-f]{8}\s+(.*)$/gm)].map((m) => (m[1] ?? '').trim());
     if (texts.length !== words.length)
       throw new Error(`objdump gave ${texts.length} lines for ${words.length} words`);
@@ -50,23 +41,13 @@ export function assembleLines(arch: string, lines: readonly string[]): (number |
         file('in.s'),
         `.arch ${arch}\n${lines.map((t, i) => (typeof results[i] === 'string' ? 'nop' : t)).join('\n')}\n`,
       );
-    const run = (): string =>
-      spawnSync('aarch64-linux-gnu-as', ['-o', file('out.o'), file('in.s')], {
-        maxBuffer: 1 << 28,
-      }).stderr.toString('latin1');
+    const refusals = (): string => run('aarch64-linux-gnu-as', ['-o', file('out.o'), file('in.s')]).stderr;
     write();
-    for (const m of run().matchAll(/:(\d+): Error: (.*)/g)) results[Number(m[1]) - 2] = m[2] ?? '';
+    for (const m of refusals().matchAll(/:(\d+): Error: (.*)/g)) results[Number(m[1]) - 2] = m[2] ?? '';
     write();
-    const left = [...run().matchAll(/:(\d+): Error: (.*)/g)];
+    const left = [...refusals().matchAll(/:(\d+): Error: (.*)/g)];
     if (left.length > 0) throw new Error(`as still refuses: ${left[0]?.[0]}`);
-    execFileSync('aarch64-linux-gnu-objcopy', [
-      '-O',
-      'binary',
-      '-j',
-      '.text',
-      file('out.o'),
-      file('out.bin'),
-    ]);
+    output('aarch64-linux-gnu-objcopy', ['-O', 'binary', '-j', '.text', file('out.o'), file('out.bin')]);
     const bytes = readFileSync(file('out.bin'));
     return results.map((r, i) => (typeof r === 'string' ? r : bytes.readUInt32LE(i * 4)));
   });

@@ -2,11 +2,8 @@
  * Records what every case of `support/user-cases.ts` does on Linux for AArch64 under `qemu-aarch64`.
  * Run in this folder's package: `node --import tsx --conditions=@faultyard/source test/tools/record-user-vectors.ts`.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { writeFileSync } from 'node:fs';
+import { runCBytes } from '@faultyard/testkit/oracle';
 import { standardTable } from '../../src/isa/forms.ts';
 import { userCases } from '../support/user-cases.ts';
 import { type UserVector, writeVectors } from '../support/user-vectors.ts';
@@ -62,26 +59,19 @@ function replies(out: Buffer, cases: readonly UserCase[]): UserVector[] {
   });
 }
 
-const folder = mkdtempSync(join(tmpdir(), 'user-oracle-'));
-try {
-  const program = join(folder, 'oracle');
-  const source = fileURLToPath(new URL('./user-oracle.c', import.meta.url));
-  execFileSync('aarch64-linux-gnu-gcc', ['-O2', '-static', '-o', program, source], { stdio: 'inherit' });
-  const cases = userCases(standardTable());
-  // Neoverse N1: Armv8.2 with LSE and CRC32, 64-byte DC ZVA, neither SVE nor pointer authentication.
-  const run = spawnSync('qemu-aarch64', ['-cpu', 'neoverse-n1', program], {
-    input: requests(cases),
-    maxBuffer: 1 << 30,
-    timeout: 300_000,
-  });
-  if (run.status !== 0) throw new Error(`the oracle ended with ${run.status ?? run.signal}: ${run.stderr}`);
-  const vectors = replies(run.stdout, cases);
-  const bytes = writeVectors(vectors);
-  const perForm = new Map<string, number>();
-  for (const c of cases) perForm.set(c.form, (perForm.get(c.form) ?? 0) + 1);
-  const report = [...perForm].map(([form, n]) => `${n}\t${form}`).join('\n');
-  writeFileSync(new URL('../data/user-vectors.report.tsv', import.meta.url), `instances\tform\n${report}\n`);
-  console.log(`${vectors.length} cases of ${perForm.size} forms, ${bytes} bytes`);
-} finally {
-  rmSync(folder, { recursive: true });
-}
+const cases = userCases(standardTable());
+// Neoverse N1: Armv8.2 with LSE and CRC32, 64-byte DC ZVA, neither SVE nor pointer authentication.
+const said = runCBytes({
+  source: new URL('./user-oracle.c', import.meta.url),
+  target: 'aarch64',
+  emulator: ['-cpu', 'neoverse-n1'],
+  stdin: requests(cases),
+  timeout: 300_000,
+});
+const vectors = replies(Buffer.from(said), cases);
+const bytes = writeVectors(vectors);
+const perForm = new Map<string, number>();
+for (const c of cases) perForm.set(c.form, (perForm.get(c.form) ?? 0) + 1);
+const report = [...perForm].map(([form, n]) => `${n}\t${form}`).join('\n');
+writeFileSync(new URL('../data/user-vectors.report.tsv', import.meta.url), `instances\tform\n${report}\n`);
+console.log(`${vectors.length} cases of ${perForm.size} forms, ${bytes} bytes`);

@@ -23,17 +23,30 @@ export interface CProgram {
   /** Compiler flags beyond `-O1 -static -Wall -Werror`. */
   readonly flags?: readonly string[];
   readonly stdin?: Uint8Array | string;
+  /** Arguments of the emulator that runs it, e.g. `-cpu neoverse-n1`. */
+  readonly emulator?: readonly string[];
+  /** Milliseconds until it is killed. Default 60,000. */
+  readonly timeout?: number;
 }
 
 /** Compiles and runs a C program; returns its standard output. @throws Error with the compiler's or its own words. */
 export function runC(p: CProgram): string {
+  return new TextDecoder().decode(runCBytes(p));
+}
+
+/** {@link runC} for a program that writes bytes. */
+export function runCBytes(p: CProgram): Uint8Array {
   const target = p.target ?? 'native';
   return scratch((dir) => {
     const exe = join(dir, 'program');
     const flags = ['-O1', '-static', '-Wall', '-Werror', ...(p.flags ?? [])];
     output(COMPILER[target], [...flags, '-o', exe, fileURLToPath(p.source)]);
-    const [program = exe, ...args] = [...RUNNER[target], exe];
-    return new TextDecoder().decode(output(program, args, p.stdin === undefined ? {} : { stdin: p.stdin }));
+    const [program = exe, ...args] =
+      target === 'native' ? [exe] : [...RUNNER[target], ...(p.emulator ?? []), exe];
+    return output(program, args, {
+      ...(p.stdin === undefined ? {} : { stdin: p.stdin }),
+      ...(p.timeout === undefined ? {} : { timeout: p.timeout }),
+    });
   });
 }
 

@@ -46,7 +46,7 @@ export function run(program: string, args: readonly string[], o: RunToolOptions 
   const r = spawnSync(program, args, {
     input: o.stdin ?? '',
     timeout: o.timeout ?? 60_000,
-    maxBuffer: 256 << 20,
+    maxBuffer: 1 << 30,
     ...(o.cwd === undefined ? {} : { cwd: o.cwd }),
     env: { ...process.env, LC_ALL: 'C', ...o.env },
   });
