@@ -21,6 +21,11 @@ export function resultText(result: ScenarioResult, colors: Colors): string {
     ...(set.length > 0 ? ([['set', set.join(' ')]] as [string, string][]) : []),
     ...result.log.map((text): [string, string] => ['log', text]),
   ];
-  const head = [colors.bold(result.scenario), result.column, verdict].filter(Boolean).join('  ');
-  return [head, ...rows.map(([name, text]) => `  ${colors.dim(name.padEnd(12))} ${text}`)].join('\n');
+  const name = result.column
+    ? `${colors.bold(result.scenario)} ${result.column}`
+    : colors.bold(result.scenario);
+  return [
+    `${name}  ${verdict}`,
+    ...rows.map(([name, text]) => `  ${colors.dim(name.padEnd(12))} ${text}`),
+  ].join('\n');
 }
