@@ -16,7 +16,10 @@ export interface KernelDevice {
 /** The in-kernel bus: devices by address, first refusal on every access outside memory. */
 export class KernelBus {
   readonly #devices: KernelDevice[] = [];
+  /** The device asked last, and the gpas it covers: [from, to). */
   #last: KernelDevice | undefined;
+  #from = 0;
+  #to = 0;
   /**
    * Adds a device; returns the disposer.
    * @throws FaultyardError FY_ADDRESS when it overlaps another one.
@@ -32,28 +35,32 @@ export class KernelBus {
       });
     this.#devices.push(d);
     return () => {
-      this.#devices.splice(this.#devices.indexOf(d), 1);
-      if (this.#last === d) this.#last = undefined;
+      const i = this.#devices.indexOf(d);
+      if (i >= 0) this.#devices.splice(i, 1);
+      if (this.#last !== d) return;
+      this.#last = undefined;
+      this.#to = 0;
     };
   }
+  /** The device that covers the access; kept, for the next one will go there, too. */
   #find(gpa: number, size: number): KernelDevice | undefined {
-    const l = this.#last;
-    if (l && gpa >= l.gpa && gpa + size <= l.gpa + l.size) return l;
-    for (const d of this.#devices)
-      if (gpa >= d.gpa && gpa + size <= d.gpa + d.size) {
-        this.#last = d;
-        return d;
-      }
+    for (const d of this.#devices) {
+      if (gpa < d.gpa || gpa + size > d.gpa + d.size) continue;
+      this.#last = d;
+      this.#from = d.gpa;
+      this.#to = d.gpa + d.size;
+      return d;
+    }
     return undefined;
   }
   /** Whether a device answered the load. */
   load(gpa: number, size: number, vcpu: number, out: { lo: number; hi: number }): boolean {
-    const d = this.#find(gpa, size);
-    return d?.load(gpa - d.gpa, size, vcpu, out) ?? false;
+    const d = gpa >= this.#from && gpa + size <= this.#to ? this.#last : this.#find(gpa, size);
+    return d?.load(gpa - this.#from, size, vcpu, out) ?? false;
   }
   /** Whether a device took the store. */
   store(gpa: number, size: number, vcpu: number, lo: number, hi: number): boolean {
-    const d = this.#find(gpa, size);
-    return d?.store(gpa - d.gpa, size, vcpu, lo, hi) ?? false;
+    const d = gpa >= this.#from && gpa + size <= this.#to ? this.#last : this.#find(gpa, size);
+    return d?.store(gpa - this.#from, size, vcpu, lo, hi) ?? false;
   }
 }

@@ -12,8 +12,8 @@ export function deviceKey(site: number, write: boolean): number {
   return write ? site | (1 << 28) : site;
 }
 
-function index(lo: number, key: number): number {
-  return ((lo >>> 12) ^ key ^ (key >>> 7) ^ (key >>> 26)) & (ENTRIES - 1);
+function index(lo: number, key: number, ctx: number): number {
+  return ((lo >>> 12) ^ key ^ (key >>> 7) ^ (key >>> 26) ^ (ctx << 3)) & (ENTRIES - 1);
 }
 
 /** The device pages of one vCPU. */
@@ -29,14 +29,14 @@ export class DeviceTlb {
    */
   find(lo: number, hi: number, size: number, key: number, ctx: number): number {
     const tags = this.#tags;
-    const i = index(lo, key);
+    const i = index(lo, key, ctx);
     const t = i * WORDS;
     if (tags[t] !== key || tags[t + 1] !== ((lo & -4096) | ctx) || tags[t + 2] !== hi) return -1;
     return (lo & (size - 1)) === 0 ? (this.#pages[i] as number) + (lo & 4095) : -1;
   }
   /** Remembers that the access at `hi:lo` goes to `gpa`. */
   fill(lo: number, hi: number, key: number, ctx: number, gpa: number): void {
-    const i = index(lo, key);
+    const i = index(lo, key, ctx);
     const t = i * WORDS;
     this.#tags[t] = key;
     this.#tags[t + 1] = (lo & -4096) | ctx;

@@ -10,6 +10,7 @@ import { Predecode } from './predecode.ts';
 import { DirectPages } from './predecode-direct.ts';
 import { MAP_BYTES, MappedPages } from './predecode-mapped.ts';
 import { EngineCpu } from './run.ts';
+import type { SlowPath } from './slow.ts';
 import { ContextTlb } from './tlb.ts';
 
 /** Runs the guests of one host that have one instruction set. */
@@ -45,6 +46,8 @@ export interface EngineParts {
   readonly cpus: Set<EngineCpu>;
   /** The vCPU whose generated code runs now. */
   running: EngineCpu | undefined;
+  /** Its slow path, or that of the last one. */
+  slow: SlowPath | undefined;
   /** The loops, made at first use. */
   loops(): Loops;
   /** A fast TLB without entries, for stepping. */
@@ -110,6 +113,7 @@ export function createEngine(host: EngineHost, isa: Isa): Engine {
     mapped,
     cpus,
     running: undefined,
+    slow: undefined,
     loops: () => {
       loops ??= instantiate(parts);
       return loops;
@@ -136,16 +140,16 @@ export function createEngine(host: EngineHost, isa: Isa): Engine {
 }
 
 function instantiate(parts: EngineParts): Loops {
+  // only generated code calls these, and it runs for a vCPU
+  const of = (): SlowPath => parts.slow as SlowPath;
   const slow = {
-    load: (lo: number, hi: number, site: number): number => parts.running?.slow.load(lo, hi, site) ?? -1,
+    load: (lo: number, hi: number, site: number): number => of().load(lo, hi, site),
     store: (lo: number, hi: number, site: number, vlo: number, vhi: number): number =>
-      parts.running?.slow.store(lo, hi, site, vlo, vhi) ?? -1,
-    storeMany: (lo: number, hi: number, site: number): number =>
-      parts.running?.slow.storeMany(lo, hi, site) ?? -1,
-    rmwLoad: (lo: number, hi: number, site: number): number =>
-      parts.running?.slow.rmwLoad(lo, hi, site) ?? -1,
+      of().store(lo, hi, site, vlo, vhi),
+    storeMany: (lo: number, hi: number, site: number): number => of().storeMany(lo, hi, site),
+    rmwLoad: (lo: number, hi: number, site: number): number => of().rmwLoad(lo, hi, site),
     rmwStore: (lo: number, hi: number, site: number, vlo: number, vhi: number): number =>
-      parts.running?.slow.rmwStore(lo, hi, site, vlo, vhi) ?? -1,
+      of().rmwStore(lo, hi, site, vlo, vhi),
   } satisfies Record<(typeof IMPORTS)[number]['name'], unknown>;
   const instance = new WebAssembly.Instance(compiled(parts.isa).module, {
     e: { memory: parts.host.memory, ...slow },

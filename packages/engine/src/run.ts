@@ -5,7 +5,7 @@ import type { EngineParts, Loops } from './engine.ts';
 import { PAGE } from './host.ts';
 import { Inner, Special } from './layout.ts';
 import type { CodePage } from './predecode.ts';
-import { type MappedPage, MappedPages } from './predecode-mapped.ts';
+import type { MappedPage } from './predecode-mapped.ts';
 import { SlowPath } from './slow.ts';
 import { ContextTlb, Table } from './tlb.ts';
 
@@ -126,6 +126,7 @@ export class EngineCpu implements Cpu {
     const e = this.#e;
     e.predecode.sweep();
     e.running = this;
+    e.slow = this.slow;
     this.#loops ??= e.loops();
     const run = bias > 0 ? this.#loops.fast : this.#loops.counted;
     const why = run(this.block, context, rec, (slice - bias) * this.#size);
@@ -285,9 +286,4 @@ export class EngineCpu implements Cpu {
     this.#e.cpus.delete(this);
     this.#e.host.freeTable(this.block, this.#e.layout.bytes);
   }
-}
-
-/** The mapped layout's pages, if that is what the instruction set has. */
-export function asMapped(layout: unknown): MappedPages | undefined {
-  return layout instanceof MappedPages ? layout : undefined;
 }
