@@ -127,7 +127,8 @@ function constantDoc(path: string, name: string): string {
 }
 
 function points(exported: Readonly<Record<string, unknown>>, path: string): string {
-  const rows = Object.entries(exported).flatMap(([name, value]) => {
+  const sorted = Object.entries(exported).sort(([a], [b]) => (a < b ? -1 : 1));
+  const rows = sorted.flatMap(([name, value]) => {
     const point = value as { readonly id?: unknown; readonly combine?: unknown } | null;
     return typeof point === 'object' && typeof point?.combine === 'function' && typeof point.id === 'string'
       ? [[code(point.id), code(name), constantDoc(path, name)]]
