@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -157,6 +157,35 @@ describe('as a program', () => {
       instructions: 2,
     });
     expect(json.err).toBe('dep hlt 0x2\n');
+  }, 30_000);
+  test('an installed plugin with a core of its own beside it -> works on the core of the session', async () => {
+    const cwd = folder();
+    const put = (path: string, text: string): void => {
+      mkdirSync(join(cwd, 'node_modules', dirname(path)), { recursive: true });
+      writeFileSync(join(cwd, 'node_modules', path), text);
+    };
+    const exported = { '.': './index.js', './vmm': './vmm.js' };
+    put(
+      'acme-plugin/package.json',
+      JSON.stringify({ name: 'acme-plugin', type: 'module', exports: exported }),
+    );
+    put(
+      'acme-plugin/index.js',
+      "import { definePlugin } from '@faultyard/core';\n" +
+        "export const acme = () => definePlugin({ name: 'acme', core: '^1.0.0', setup: () => ({ word: 7 }) });\n",
+    );
+    put('acme-plugin/vmm.js', 'export const answer = () => 42;\n');
+    put(
+      '@faultyard/core/package.json',
+      JSON.stringify({ name: '@faultyard/core', type: 'module', exports: './index.js' }),
+    );
+    put('@faultyard/core/index.js', 'export const old = 1;\n');
+    const input = 'lab.arm64({ plugins: [acme()] }); [api.acme.word, policy.acme.answer()].join()';
+    expect(await program(['--plugin', 'acme-plugin'], { cwd, input })).toEqual({
+      out: "'7,42'\n",
+      err: '',
+      status: 0,
+    });
   }, 30_000);
   test('a script that throws -> where, and 1; one that is not there -> 2', async () => {
     const cwd = folder();

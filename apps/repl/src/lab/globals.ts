@@ -108,6 +108,12 @@ export interface SessionGlobals {
   policy: Readonly<Record<string, Exports>>;
 }
 
+/** What a package is called in a session: `sea` of `@faultyard/plugin-sea`, `acme` of `acme-plugin`. */
+function shortName(specifier: string): string {
+  const last = specifier.replace(/^.*\//, '');
+  return last.replace(/^(.*-)?plugin-/, '').replace(/-plugin$/, '');
+}
+
 /** The machine that the functions work on, and how it was made. */
 interface Current {
   readonly machine: Machine;
@@ -221,7 +227,7 @@ export function createGlobals(context: LabContext): SessionGlobals & Readonly<Re
       return Object.fromEntries((vm?.plugins ?? []).map((p) => [p.def.name, vm?.api(p.def.name)]));
     },
     policy: Object.fromEntries(
-      context.packages.flatMap((p) => (p.vmm ? [[p.specifier.replace(/^.*\/(plugin-)?/, ''), p.vmm]] : [])),
+      context.packages.flatMap((p) => (p.vmm ? [[shortName(p.specifier), p.vmm]] : [])),
     ),
   };
   const brought = context.packages.flatMap((p) =>
