@@ -132,7 +132,8 @@ function capture(v: Arm64Vcpu, f: AccessFault, exec: boolean, wnr: boolean, perm
   if (f.walk) iss |= ISS.S1PTW;
   if (wnr) iss |= ISS.WnR;
   if (f.cls & AccessClass.Cm) iss |= ISS.CM;
-  if (!exec && !f.walk && !(f.cls & AccessClass.NoIsv)) iss |= syndromeBits(syndrome(v.instructionWord()));
+  if (!exec && !f.walk && !(f.cls & AccessClass.NoIsv))
+    iss |= syndromeBits(syndrome(v.isa.facts(v.instructionWord())));
   v.fault = {
     esr: (((exec ? EC_IABT : EC_DABT) << 26) | ISS.IL | iss) >>> 0,
     far: join(f.lo, f.hi),
@@ -174,7 +175,7 @@ function outside(v: Arm64Vcpu, f: AccessFault, exec: boolean, wnr: boolean, hole
 
 /** io_mem_abort: MMIO by the syndrome, or what happens without one. */
 function ioMemAbort(v: Arm64Vcpu, f: AccessFault): Exit | undefined {
-  const s = syndrome(v.instructionWord());
+  const s = syndrome(v.isa.facts(v.instructionWord()));
   if (!s.isv || f.cls & AccessClass.NoIsv) {
     if (!v.vm.caps.enabled('arm-nisv-to-user')) return runError(v, 'ENOSYS');
     const esrIss = BigInt(v.fault.esr & (ISS.CM | ISS.WnR | ISS.FSC));

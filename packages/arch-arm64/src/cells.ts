@@ -2,6 +2,7 @@
 import type { Cell, Plain } from '@faultyard/core';
 import { EXCLUSIVE_STATE } from './isa/exclusive.ts';
 import { high, join, low, SR_COUNT } from './state.ts';
+import type { Sysreg } from './system-registers.ts';
 import type { Arm64Vcpu } from './vcpu.ts';
 
 interface RegisterState {
@@ -118,7 +119,7 @@ function control(v: Arm64Vcpu): Cell {
       trapped: v.trappedEsr,
       stepped: v.stepped,
       debt: v.debt,
-      guards: v.pluginGuards,
+      guards: v.guards.plugins,
       fault: { ...v.fault },
       events: v.pendingEvents.save(),
     }),
@@ -137,7 +138,7 @@ function control(v: Arm64Vcpu): Cell {
       v.trappedEsr = c.trapped;
       v.stepped = c.stepped;
       v.debt = c.debt;
-      v.pluginGuards = c.guards;
+      v.guards.plugins = c.guards;
       v.fault = { ...c.fault };
       v.pendingEvents.restore(c.events);
       v.interruptsChanged();
@@ -158,7 +159,35 @@ function tlb(v: Arm64Vcpu): Cell {
   };
 }
 
+/** System registers of plugins, by name. */
+function added(v: Arm64Vcpu): Cell {
+  const slot = (r: Sysreg): number => r.slot as number;
+  return {
+    name: `arm64.added-registers#${v.id}`,
+    version: 1,
+    side: 'guest',
+    read: () =>
+      Object.fromEntries(
+        v.sysregs.stored.map((r) => [r.def.name, join(v.state.lo(slot(r)), v.state.hi(slot(r)))]),
+      ),
+    write(value: Plain): void {
+      const by = value as Readonly<Record<string, bigint>>;
+      for (const r of v.sysregs.stored) {
+        const x = by[r.def.name] ?? join(r.resetLo, r.resetHi);
+        v.state.put(slot(r), low(x), high(x));
+      }
+    },
+  };
+}
+
 /** All cells of a vCPU. */
 export function vcpuCells(v: Arm64Vcpu): readonly Cell[] {
-  return [registers(v), exclusive(v), control(v), tlb(v), v.presented.cell(v.id)];
+  return [
+    registers(v),
+    exclusive(v),
+    control(v),
+    tlb(v),
+    v.presented.cell(v.id),
+    ...(v.sysregs.stored.length ? [added(v)] : []),
+  ];
 }

@@ -3,7 +3,7 @@
  * it is extended (arch/arm64/kvm/mmio.c kvm_handle_mmio_return), then the pc moves on.
  */
 import { SINK } from './isa/form.ts';
-import { accessFacts } from './isa/syndrome.ts';
+import type { FactsOf } from './isa/syndrome.ts';
 import type { Arm64State } from './state.ts';
 
 /** Syndrome of a store: nothing to write back. */
@@ -11,19 +11,21 @@ export const STORE = -1;
 const SIGNED = 0x100;
 const WIDE = 0x200;
 
-/** Syndromes by instruction word; they are functions of it. */
-const known = new Map<number, number>();
-
-/** Packs what a load's answer needs: register slot in 7:0, sign extension, 64-bit register. */
-export function loadSyndrome(word: number): number {
-  let packed = known.get(word);
-  if (packed === undefined) {
-    const s = accessFacts(word)?.syndrome;
-    packed = s ? (s.srt === 31 ? SINK : s.srt) | (s.sse ? SIGNED : 0) | (s.sf ? WIDE : 0) : SINK;
-    if (known.size > 4096) known.clear();
-    known.set(word, packed);
-  }
-  return packed;
+/**
+ * Packs what a load's answer needs, by instruction word: register slot in 7:0, sign extension, 64-bit register.
+ */
+export function loadSyndromes(facts: FactsOf): (word: number) => number {
+  const known = new Map<number, number>();
+  return (word) => {
+    let packed = known.get(word);
+    if (packed === undefined) {
+      const s = facts(word)?.syndrome;
+      packed = s ? (s.srt === 31 ? SINK : s.srt) | (s.sse ? SIGNED : 0) | (s.sf ? WIDE : 0) : SINK;
+      if (known.size > 4096) known.clear();
+      known.set(word, packed);
+    }
+    return packed;
+  };
 }
 
 /** Writes a load's answer to its register, and retires the instruction. */

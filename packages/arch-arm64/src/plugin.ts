@@ -1,7 +1,9 @@
 /** The architecture plugin: `arm64({ model, … })`. */
 import {
   type CapDef,
+  type Contribution,
   definePlugin,
+  FaultyardError,
   type HostMemory,
   type Plugin,
   type Point,
@@ -9,11 +11,16 @@ import {
 } from '@faultyard/core';
 import { createEngine, type Engine } from '@faultyard/engine';
 import { ARM64_OPS } from './events.ts';
+import { PluginGuards } from './guard-bits.ts';
 import type { Feature, Form } from './isa/form.ts';
 import { type A64Isa, a64 } from './isa/isa.ts';
+import { syntaxOf } from './isa/syntax.ts';
+import { withNames } from './isa/sysreg-names.ts';
+import { blaming, type Table } from './isa/table.ts';
 import { type Arm64Options, instructionFeatures, type Model, resolveModel } from './model.ts';
-import { instructions, type KvmRules, kvmRules, systemRegisters } from './points.ts';
+import { guards as guardPoint, instructions, type KvmRules, kvmRules, systemRegisters } from './points.ts';
 import { Stage2Tables } from './stage2-tables.ts';
+import { sysregKey } from './sysregs/def.ts';
 import { SystemRegisters } from './system-registers.ts';
 import { Arm64Vcpu } from './vcpu.ts';
 
@@ -29,6 +36,11 @@ export interface Arm64PluginOptions extends Arm64Options {
 export interface Arm64Api {
   /** The resolved model (with the VM's RAS as fault plugins set it). */
   readonly model: Model;
+  /**
+   * Instructions and system registers of this VM, those of plugins included: `assemble(text, { table })`,
+   * `disassemble(table, word)`.
+   */
+  readonly table: Table;
   /**
    * Damages a stage 2 table page of the host: every stage 2 walk for the guest page at `gpa` ends in an external
    * abort. Hardware may say that it was walking for a stage 1 walk (`s1ptw`), or report the descriptor's own address.
@@ -70,13 +82,23 @@ const CAPS: readonly CapDef[] = [
 /** Instruction sets by their features and added rows, so that one list of handlers is compiled once. */
 const isas = new Map<string, { readonly extra: readonly Form[]; readonly isa: A64Isa }[]>();
 
-function isaOf(features: ReadonlySet<Feature>, extra: readonly Form[]): A64Isa {
+function isaOf(
+  features: ReadonlySet<Feature>,
+  added: readonly Contribution<void, readonly Form[]>[],
+): A64Isa {
+  const owners = new Map(added.flatMap(({ plugin, fn }) => fn().map((form) => [form, plugin] as const)));
+  const extra = [...owners.keys()];
   const key = [...features].sort().join(' ');
   const known = isas.get(key) ?? [];
   isas.set(key, known);
   const hit = known.find((k) => k.extra.length === extra.length && k.extra.every((f, i) => f === extra[i]));
   if (hit) return hit.isa;
-  const isa = a64({ features: [...features], forms: extra });
+  const isa = a64({ features: [...features], forms: extra, owner: (form) => owners.get(form) ?? 'arm64' });
+  // mistakes in the syntax of added rows show now, not when somebody assembles
+  for (const row of isa.table.rows) {
+    const plugin = owners.get(row.form);
+    if (plugin !== undefined) blaming(plugin, () => syntaxOf(row));
+  }
   known.push({ extra, isa });
   return isa;
 }
@@ -105,6 +127,8 @@ interface Shared {
   readonly model: Model;
   readonly sysregs: SystemRegisters;
   readonly isa: A64Isa;
+  readonly table: Table;
+  readonly guards: PluginGuards;
   readonly engine: Engine;
   readonly rules: KvmRules;
   readonly tables: Stage2Tables;
@@ -117,11 +141,25 @@ function share(vm: Vm, base: Model): Shared {
     const rules = vm.ask(kvmRules as Point<void, KvmRules>)(undefined);
     const ras = rules.vmRas ?? base.ras;
     const model: Model = { ...base, ras, rasRegisters: ras > 0 ? 'RAZ' : rules.rasRegisters };
-    const isa = isaOf(instructionFeatures(model), vm.ask(instructions)(undefined));
+    const isa = isaOf(instructionFeatures(model), vm.contributions(instructions));
+    const guards = new PluginGuards(vm.contributions(guardPoint));
+    const added = vm
+      .contributions(systemRegisters)
+      .flatMap(({ plugin, fn }) => fn().map((def) => ({ plugin, def })));
+    for (const { plugin, def } of added)
+      if (def.guard !== undefined && !guards.ownedBy(def.guard, plugin)) {
+        const why = `its system register ${def.name} asks guard bit ${def.guard}, which it did not claim`;
+        throw new FaultyardError('FY_PLUGIN_INVALID', { plugin, why });
+      }
+    const sysregs = new SystemRegisters(model, added);
+    const names = added.filter(({ def }) => sysregs.named(def.name)?.def === def);
+    const registers = withNames(new Map(names.map(({ def }) => [sysregKey(def.enc), def.name])));
     s = {
       model,
       isa,
-      sysregs: new SystemRegisters(model, vm.ask(systemRegisters)(undefined)),
+      table: names.length ? { ...isa.table, registers } : isa.table,
+      guards,
+      sysregs,
       engine: engineOf(vm.host, isa),
       rules,
       tables: new Stage2Tables(),
@@ -166,6 +204,8 @@ export function arm64(options: Arm64PluginOptions = {}): Plugin<never, Arm64Api>
           tables: s.tables,
           sysregs: s.sysregs,
           isa: s.isa,
+          table: s.table,
+          guards: s.guards,
           cpu: (port) => s.engine.createCpu(port),
           init: options.init ?? true,
           secondaries: options.secondaries ?? 'off',
@@ -187,6 +227,9 @@ export function arm64(options: Arm64PluginOptions = {}): Plugin<never, Arm64Api>
       return {
         get model(): Model {
           return share(ctx.vm, base).model;
+        },
+        get table(): Table {
+          return share(ctx.vm, base).table;
         },
         poisonStage2Table(gpa, report): void {
           tables().add(Math.floor(Number(gpa) / 4096), report.level, report.s1ptw);

@@ -115,7 +115,7 @@ export interface FaultPort {
   takeExternalAbort(esr: number, far: bigint): void;
   /** Time passes without an instruction: that of `n` instructions. */
   owe(n: number): void;
-  /** Sets or clears a guard bit (16..31 belong to plugins). State (a cell). */
+  /** Sets or clears a guard bit that a plugin claimed ({@link guards}). State (a cell). @throws FaultyardError FY_ARGUMENT. */
   setGuard(bit: number, on: boolean): void;
   /** AT S1E1R on an address, walking the tables afresh: the IPA, or nothing when it fails. Changes nothing. */
   translateEl1Read(va: bigint): Task<bigint | undefined>;
@@ -181,19 +181,39 @@ export const errorPfn: Point<ErrorPfnQuestion, Exit | undefined> = definePoint(
 );
 
 /**
- * Rows that plugins add to the instruction table, before the interpreter is emitted. An encoding that overlaps an
- * existing row fails at load.
+ * Rows that plugins add to the instruction table, before the interpreter is emitted. A word that another row takes fails
+ * when the VM is made (FY_PLUGIN_CLASH). Give the same objects every time: VMs with the same rows share their compiled
+ * interpreter. A row that accesses memory says `access` ({@link MemoryForm}).
  */
 export const instructions: Point<void, readonly Form[]> = listOf('arm64.instructions');
 
-/** System registers that plugins add; encodings must be free. */
+/**
+ * System registers that plugins add; encodings and names must be free (FY_PLUGIN_CLASH). A register that EL1 may write
+ * and that has neither `read` nor `write` gets a slot of its own: it is reset, saved and hashed with the vCPU, and known
+ * to debuggers, ONE_REG and the assembler.
+ */
 export const systemRegisters: Point<void, readonly SysregDef[]> = listOf('arm64.system-registers');
 
-/** A guard bit that a plugin owns was set when an instruction asked for it (`Builder.guard`, bits 16..31). */
+/** A guard bit that a plugin claims: one condition under which instructions or registers are intercepted. */
+export interface GuardDef {
+  /** 16 to 31. */
+  readonly bit: number;
+  /** One line: when it is set. */
+  readonly doc: string;
+}
+
+/** Guard bits by plugin; {@link FaultPort.setGuard} takes only these. Two claims of one bit are a FY_PLUGIN_CLASH. */
+export const guards: Point<void, readonly GuardDef[]> = listOf('arm64.guards');
+
+/**
+ * A guard bit that a plugin owns was set when an instruction asked for it (`Builder.guard`), or a register ({@link SysregDef.guard}).
+ */
 export interface InterceptQuestion {
   readonly vcpu: FaultPort;
   /** The guard's number. */
   readonly guard: number;
+  /** The instruction. */
+  readonly word: number;
 }
 
 /**

@@ -194,7 +194,7 @@ export class RegisterNames {
       if (word === undefined) return { pc, bytes: new Uint8Array(0), text: '<unreadable>' };
       const bytes = new Uint8Array(4);
       new DataView(bytes.buffer).setInt32(0, word, true);
-      return { pc, bytes, text: disassemble(v.isa.table, word, pc) };
+      return { pc, bytes, text: disassemble(v.table, word, pc) };
     });
   }
 }

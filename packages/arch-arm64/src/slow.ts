@@ -2,10 +2,12 @@
  * Slow operations: what generated code leaves to the vCPU. Each either retires the instruction (pc behind it), takes an
  * exception, or asks for work outside generated code.
  */
+import type { Exit } from '@faultyard/core';
 import { EC, esr, exceptionReturn, sysregIss, takeSync } from './exceptions.ts';
 import { GUARD_FP, GUARD_SP, GUARD_ZVA } from './isa/guards.ts';
 import { Slow } from './isa/slow.ts';
 import { Next, type NextStep } from './next.ts';
+import { intercept } from './points.ts';
 import { PS, SR } from './state.ts';
 import { sysregKey } from './sysregs/def.ts';
 import { writePs } from './sysregs/exceptions.ts';
@@ -118,8 +120,22 @@ export function guard(v: Arm64Vcpu, n: number): NextStep {
   return Next.Run;
 }
 
+/** What a plugin makes of an instruction or register whose guard is set. */
+export function intercepted(v: Arm64Vcpu, n: number): Exit | undefined {
+  const answer = v.vm.ask(intercept)({ vcpu: v, guard: n, word: v.instructionWord() >>> 0 });
+  if (typeof answer === 'object') return answer;
+  v.owe(1);
+  if (answer === 'skip') v.state.advance();
+  else takeSync(v, EC.Unknown, 0);
+  return undefined;
+}
+
 /** An access that the register table refused. */
 function refuse(v: Arm64Vcpu, r: SysAccessResult, key: number, reg: number, read: boolean): NextStep {
+  if (r === SysAccess.Guard) {
+    v.request('intercept', v.sysregs.find(key)?.def.guard);
+    return Next.Handle;
+  }
   if (r === SysAccess.Trap) takeSync(v, EC.Sysreg, sysregIss(key, reg, read));
   else if (r === SysAccess.Fp) takeSync(v, EC.Fp, FP_ISS);
   else takeSync(v, EC.Unknown, 0);

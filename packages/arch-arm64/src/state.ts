@@ -26,6 +26,8 @@ export interface RegisterPlaces {
   readonly tpidrEl1: number;
   /** SP_EL0 while PSTATE.SP is 1. */
   readonly spEl0: number;
+  /** Slots behind {@link SR_COUNT} for registers that plugins add. */
+  readonly added: number;
 }
 
 /** Slots of {@link Arm64State.sys}: system registers that hold state. */
@@ -110,15 +112,17 @@ export class Arm64State {
   readonly places: RegisterPlaces;
   readonly i32: Int32Array;
   /** System registers that are not in the block: low half at 2 * slot, high half behind it. */
-  readonly sys: Int32Array = new Int32Array(SR_COUNT * 2);
+  readonly sys: Int32Array;
   /** Index in {@link i32} of the slots that are in the block; 0 for the others. */
-  readonly #block: Int32Array = new Int32Array(SR_COUNT);
+  readonly #block: Int32Array;
   /** PSTATE without NZCV, in SPSR layout. */
   ps: number = PS.EL1h | PS.DAIF;
 
   constructor(places: RegisterPlaces) {
     this.places = places;
     this.i32 = places.i32;
+    this.sys = new Int32Array((SR_COUNT + places.added) * 2);
+    this.#block = new Int32Array(SR_COUNT + places.added);
     this.#block[SR.TPIDR_EL0] = places.tpidrEl0;
     this.#block[SR.TPIDRRO_EL0] = places.tpidrroEl0;
     this.#block[SR.TPIDR_EL1] = places.tpidrEl1;

@@ -15,30 +15,30 @@ import { Access, type Cpu, Leave } from '@faultyard/engine';
 import { guestAbort, writes } from './aborts.ts';
 import { Arm64Port, Cause } from './access-port.ts';
 import { vcpuCells } from './cells.ts';
-import { completeDevice, loadSyndrome, STORE } from './completion.ts';
+import { completeDevice, loadSyndromes, STORE } from './completion.ts';
 import { PendingEvents } from './events.ts';
 import { EC, type ExceptionContext, enterException, takeAbort, takeSync, VECTOR } from './exceptions.ts';
-import { guardBits, OWN_GUARDS } from './guard-bits.ts';
+import { GuardWord, type PluginGuards } from './guard-bits.ts';
 import { ISS, injectSea, takeExternalAbort } from './inject.ts';
 import { AccessClass } from './isa/access-class.ts';
 import { CONTEXT_EL0, CONTEXT_EL1 } from './isa/contexts.ts';
 import type { A64Isa } from './isa/isa.ts';
 import { MODE_NORMAL, MODE_STRICT } from './isa/strict.ts';
-import { accessFacts } from './isa/syndrome.ts';
+import type { Table } from './isa/table.ts';
 import { type Probe, probe } from './mmu/at.ts';
 import { Tlb } from './mmu/tlb.ts';
 import { WalkEnd, type WalkResult, walkResult } from './mmu/walk.ts';
 import type { Model } from './model.ts';
 import { Next, type NextStep } from './next.ts';
 import { observe } from './observer.ts';
-import { externalAbort, type FaultInfo, type FaultPort, intercept, type KvmRules } from './points.ts';
+import { externalAbort, type FaultInfo, type FaultPort, type KvmRules } from './points.ts';
 import { Presented, type PresentedAbort } from './presented.ts';
 import { type PsciPort, smccc } from './psci.ts';
 import { RegisterNames } from './registers.ts';
 import { reset } from './reset.ts';
 import { SavedFault } from './saved-fault.ts';
 import { IDS, SErrors } from './serror.ts';
-import { guard, slow } from './slow.ts';
+import { guard, intercepted, slow } from './slow.ts';
 import type { Stage2Tables } from './stage2-tables.ts';
 import { Arm64State, high, join, low, type Pair, PS, SR } from './state.ts';
 import type { SystemRegisters } from './system-registers.ts';
@@ -52,6 +52,9 @@ export interface VcpuParts {
   readonly rules: KvmRules;
   readonly sysregs: SystemRegisters;
   readonly isa: A64Isa;
+  readonly table: Table;
+  /** Guard bits that plugins claimed. */
+  readonly guards: PluginGuards;
   readonly tables: Stage2Tables;
   /** Puts the vCPU on the engine. */
   readonly cpu: (port: Arm64Port) => Cpu;
@@ -69,6 +72,8 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   readonly rules: KvmRules;
   readonly isa: A64Isa;
   readonly sysregs: SystemRegisters;
+  /** {@link isa}'s table with the names of this VM's system registers. */
+  readonly table: Table;
   readonly cpu: Cpu;
   readonly port: Arm64Port;
   readonly state: Arm64State;
@@ -77,6 +82,8 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   readonly serrors: SErrors;
   readonly cells: readonly Cell[];
   readonly #names: RegisterNames;
+  readonly #loadSyndrome: (word: number) => number;
+  readonly guards: GuardWord;
   /** Scratch pair of slow operations. */
   readonly pair: Pair = { lo: 0, hi: 0 };
   readonly #i32: Int32Array;
@@ -133,6 +140,8 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     this.rules = p.rules;
     this.isa = p.isa;
     this.sysregs = p.sysregs;
+    this.table = p.table;
+    this.#loadSyndrome = loadSyndromes(p.isa.facts);
     this.#i32 = p.vm.host.i32;
     // the engine wants the port, the port wants the state, the state lies in the engine's block
     const parts = {
@@ -145,10 +154,11 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
       delivery: p.rules.delivery,
       vcpu: this.id,
       device: p.core.device,
-      elementAlign: () => accessFacts(this.instructionWord())?.align ?? 1,
+      elementAlign: () => this.isa.facts(this.instructionWord())?.align ?? 1,
     };
     this.port = new Arm64Port(parts, p.vm.host.i32);
     this.cpu = p.cpu(this.port);
+    this.guards = new GuardWord(p.vm.host.i32, this.cpu.guardAddr >>> 2, p.guards);
     this.state = new Arm64State({
       i32: p.vm.host.i32,
       x: this.cpu.regAddr('x', 0) >>> 2,
@@ -161,6 +171,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
       tpidrroEl0: this.cpu.stateAddr('tpidrro_el0') >>> 2,
       tpidrEl1: this.cpu.stateAddr('tpidr_el1') >>> 2,
       spEl0: this.cpu.stateAddr('sp_el0') >>> 2,
+      added: p.sysregs.stored.length,
     });
     this.port.attach(this.state);
     this.tlb.onEvict = (lo, hi) => this.cpu.dropPage(lo, hi);
@@ -314,7 +325,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
       if (f.cls & AccessClass.Cm) iss |= ISS.CM;
       if (writes(f) || this.#atomicWrites()) iss |= ISS.WnR;
     }
-    const zva = f.cls & AccessClass.Zva ? accessFacts(this.instructionWord())?.far : undefined;
+    const zva = f.cls & AccessClass.Zva ? this.isa.facts(this.instructionWord())?.far : undefined;
     const farLo = zva === undefined ? f.lo : this.state.xLo(zva);
     const farHi = zva === undefined ? f.hi : this.state.xHi(zva);
     takeAbort(this, { fetch, iss, farLo, farHi, external: false });
@@ -338,7 +349,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     }
     if (this.#request === 'intercept') {
       this.#request = 'abort';
-      return this.#intercepted();
+      return intercepted(this, this.#guard);
     }
     const owed = this.debt;
     this.mapped = false;
@@ -352,26 +363,11 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     this.#request = what;
     this.#guard = guard;
   }
-  #intercepted(): Exit | undefined {
-    const answer = this.vm.ask(intercept)({ vcpu: this, guard: this.#guard });
-    if (typeof answer === 'object') return answer;
-    this.debt++;
-    if (answer === 'skip') this.state.advance();
-    else takeSync(this, EC.Unknown, 0);
-    return undefined;
-  }
   setGuard(bit: number, on: boolean): void {
-    const at = this.cpu.guardAddr >>> 2;
-    const word = this.#i32[at] as number;
-    this.#i32[at] = on ? word | (1 << bit) : word & ~(1 << bit);
+    this.guards.set(bit, on);
   }
-  /** Guard bits that plugins set (16..31). */
-  get pluginGuards(): number {
-    return ((this.#i32[this.cpu.guardAddr >>> 2] as number) & ~OWN_GUARDS) >>> 0;
-  }
-  set pluginGuards(v: number) {
-    const at = this.cpu.guardAddr >>> 2;
-    this.#i32[at] = ((this.#i32[at] as number) & OWN_GUARDS) | (v & ~OWN_GUARDS);
+  guarded(bit: number): boolean {
+    return this.guards.has(bit);
   }
   /** An AT or table walk that could not read a descriptor: recorded as the instruction's own abort. */
   walkFault(lo: number, hi: number, r: WalkResult, external: boolean): void {
@@ -388,7 +384,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   /** Keeps the syndrome of the device access that is about to leave (KVM: vcpu->arch.fault of the exit). */
   rememberCompletion(): void {
     if (this.port.fault.cause === Cause.Device) this.#saved.device(this.port.fault);
-    this.completion = this.core.device.write ? STORE : loadSyndrome(this.instructionWord());
+    this.completion = this.core.device.write ? STORE : this.#loadSyndrome(this.instructionWord());
   }
   complete(): void {
     completeDevice(this.state, this.core.device, this.completion);
@@ -442,8 +438,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     this.cpu.flush(2);
   }
   guardsChanged(): void {
-    const at = this.cpu.guardAddr >>> 2;
-    this.#i32[at] = ((this.#i32[at] as number) & ~OWN_GUARDS) | guardBits(this);
+    this.guards.follow(this);
   }
   interruptsChanged(): void {
     this.#attention = true;

@@ -84,7 +84,7 @@ it('two rows that share a word -> load: an error that names both and the word', 
   const a = row('FIRST', '0000 0000 n:8 0000 0000 0000 0000', { when: (b) => (b.n ?? 0) >= 0x80 });
   const b = row('SECOND', '0000 0000 1000 m:4 0000 0000 0000 0000', { when: (b) => b.m !== 0 });
   expect(() => build(a, b)).toThrow(TableError);
-  expect(() => build(a, b)).toThrow(/"FIRST".*"SECOND".*0x00810000/);
+  expect(() => build(a, b)).toThrow(/^FY_PLUGIN_CLASH: instruction word 0x00810000 .*"SECOND".*"FIRST"/);
   const disjoint = { ...a, when: (bits: Readonly<Record<string, number>>) => (bits.n ?? 0) >= 0x90 };
   expect(() => build(disjoint, b)).not.toThrow();
 });
@@ -101,5 +101,7 @@ it.each([
 });
 
 it('two rows of one name -> load: an error that says so', () => {
-  expect(() => build(row('SAME', 'n:31 0'), row('SAME', 'n:31 1'))).toThrow(/two rows are named "SAME"/);
+  expect(() => build(row('SAME', 'n:31 0'), row('SAME', 'n:31 1'))).toThrow(
+    /^FY_PLUGIN_CLASH: instruction row SAME is defined by both/,
+  );
 });

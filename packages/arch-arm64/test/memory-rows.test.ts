@@ -5,11 +5,13 @@ import { AccessClass } from '../src/isa/access-class.ts';
 import { assemble } from '../src/isa/assemble.ts';
 import { CONTEXT_UNPRIVILEGED } from '../src/isa/contexts.ts';
 import { GUARD_EL0, GUARD_FP, GUARD_SP, GUARD_SP_EL0, GUARD_ZVA } from '../src/isa/guards.ts';
+import { memoryForms } from '../src/isa/memory-rows.ts';
 import { Slow } from '../src/isa/slow.ts';
-import { accessFacts, syndrome, syndromeBits } from '../src/isa/syndrome.ts';
+import { factsOf, syndrome, syndromeBits } from '../src/isa/syndrome.ts';
 import { systemKey } from '../src/isa/sysreg-names.ts';
 import { BareMachine, CODE, DATA } from './support/bare-machine.ts';
 
+const accessFacts = factsOf(memoryForms);
 const word = (text: string): number => new DataView(assemble(text).bytes.buffer).getUint32(0, true);
 
 describe('access syndromes of stage 2 aborts', () => {
@@ -34,7 +36,7 @@ describe('access syndromes of stage 2 aborts', () => {
     ['ldarb w4, [x2]', iss(0, 0, 4, 0, 1)],
     ['stlr x4, [x2]', iss(3, 0, 4, 1, 1)],
   ])('%s -> syndrome: ISV=1 with size, sign, register, width and ordering', (text, expected) => {
-    expect(syndromeBits(syndrome(word(text))).toString(16)).toBe(expected.toString(16));
+    expect(syndromeBits(syndrome(accessFacts(word(text)))).toString(16)).toBe(expected.toString(16));
   });
 
   it.each([
@@ -57,7 +59,7 @@ describe('access syndromes of stage 2 aborts', () => {
     'dc civac, x2',
     'add x1, x2, x3',
   ])('%s -> syndrome: ISV=0', (text) => {
-    expect(syndromeBits(syndrome(word(text)))).toBe(0);
+    expect(syndromeBits(syndrome(accessFacts(word(text))))).toBe(0);
   });
 
   it('dc zva -> facts: FAR comes from the register', () => {

@@ -42,6 +42,7 @@ export const ERROR_TABLE = {
     text: '{what} {name} is defined by both {plugin} and {other}',
     fix: '{fix}',
   },
+  FY_INSTRUCTION: { text: '{why}', fix: '{fix}' },
   FY_EXIT_CODEC: {
     text: 'exit {kind} has no codec in this VM',
     fix: 'name it under exits in the definition of the plugin that returns it, and install that plugin',

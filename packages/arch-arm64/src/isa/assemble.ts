@@ -111,7 +111,11 @@ class Job implements Layout {
   }
 
   statement(text: string, offset: number, pc: bigint): Statement {
-    const c = new Statement(text, { pc, lookup: (name) => this.#lookup(name, pc) });
+    const c = new Statement(text, {
+      pc,
+      registers: this.#table.registers,
+      lookup: (name) => this.#lookup(name, pc),
+    });
     c.position = offset;
     return c;
   }

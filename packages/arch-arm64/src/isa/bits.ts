@@ -1,4 +1,5 @@
 /** Parsing of the bit patterns of table rows, and extraction and insertion of their fields. */
+import { FaultyardError } from '@faultyard/core';
 import type { Bits } from './form.ts';
 
 /** A named field of an instruction word. */
@@ -22,9 +23,26 @@ export interface Pattern {
   readonly fields: readonly Field[];
 }
 
-/** Thrown at load for a row that cannot be part of the table (the table's author has a bug). */
-export class TableError extends Error {
-  override readonly name: string = 'TableError';
+/** Two rows that claim the same: a word, or a name. */
+export interface RowClash {
+  /** `instruction word`, `instruction row`. */
+  readonly what: string;
+  readonly name: string;
+  /** The later row and its owner, then the earlier one. */
+  readonly plugin: string;
+  readonly other: string;
+  readonly fix: string;
+}
+
+/**
+ * Thrown at load for a row that cannot be part of the table (its author has a bug): FY_INSTRUCTION for a malformed one,
+ * FY_PLUGIN_CLASH for two that claim the same word or name.
+ */
+export class TableError extends FaultyardError {
+  constructor(why: string | RowClash, fix: string = 'correct the row') {
+    if (typeof why === 'string') super('FY_INSTRUCTION', { why, fix });
+    else super('FY_PLUGIN_CLASH', { ...why });
+  }
 }
 
 /**

@@ -11,7 +11,8 @@ export function disassemble(table: Table, word: number, pc = 0n): string {
   const row = table.find(word);
   if (row) {
     const b = extract(row.pattern, word);
-    for (const syntax of syntaxOf(row)) if (applies(syntax, b)) return printSyntax(syntax, b, pc);
+    for (const syntax of syntaxOf(row))
+      if (applies(syntax, b)) return printSyntax(syntax, b, pc, table.registers);
   }
   return `.inst 0x${(word >>> 0).toString(16).padStart(8, '0')}`;
 }

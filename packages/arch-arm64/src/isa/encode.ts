@@ -11,14 +11,15 @@ export interface Refusal {
   readonly message: string;
 }
 
-const indexes = new WeakMap<Table, ReturnType<typeof byMnemonic>>();
+/** By rows: tables that differ in names of registers only share them. */
+const indexes = new WeakMap<Table['rows'], ReturnType<typeof byMnemonic>>();
 
 /** Mnemonics with their syntax lines. */
 function mnemonics(table: Table): ReturnType<typeof byMnemonic> {
-  let known = indexes.get(table);
+  let known = indexes.get(table.rows);
   if (!known) {
     known = byMnemonic(table);
-    indexes.set(table, known);
+    indexes.set(table.rows, known);
   }
   return known;
 }

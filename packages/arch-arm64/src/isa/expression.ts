@@ -1,9 +1,11 @@
 /** One assembly statement as a cursor over its text: words, punctuation, and constant expressions. */
 import { isRegister } from './operands.ts';
 import type { BackCursor } from './syntax.ts';
+import type { SysregNames } from './sysreg-names.ts';
 
 /** What an expression can refer to. */
 export interface Scope {
+  readonly registers: SysregNames;
   /** Address of the statement (`.`). */
   readonly pc: bigint;
   /** Value of a symbol; `undefined` if it has none (yet). Numeric labels come as `1b`, `1f`. */
@@ -47,6 +49,9 @@ export class Statement implements BackCursor {
 
   get pc(): bigint {
     return this.#scope.pc;
+  }
+  get registers(): SysregNames {
+    return this.#scope.registers;
   }
 
   atEnd(): boolean {

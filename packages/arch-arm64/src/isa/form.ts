@@ -3,6 +3,7 @@
  * disassembler and the engine's handlers are derived from it.
  */
 import type { Builder, Fields } from '@faultyard/engine';
+import type { SysregNames } from './sysreg-names.ts';
 
 /** Values of the named bit fields of one 32-bit instruction word. */
 export type Bits = Readonly<Record<string, number>>;
@@ -116,7 +117,7 @@ export interface Operand {
   /** What an error message says would have been accepted here: `a shift amount, 0 to 63`. */
   readonly expect: string;
   /** The text for these fields; `pc` is the instruction's address. */
-  print(b: Bits, pc: bigint): string;
+  print(b: Bits, pc: bigint, registers: SysregNames): string;
   /**
    * Takes its text from the cursor and returns the fields it sets; `undefined` if something else stands there;
    * a string if it is this operand but its value cannot be encoded (the reason, for the error message).
@@ -129,6 +130,8 @@ export interface Operand {
 export interface Cursor {
   /** Address of the instruction. */
   readonly pc: bigint;
+  /** Names of system registers. */
+  readonly registers: SysregNames;
   /** Takes the punctuation or word `text` (any case) if it comes next. */
   take(text: string): boolean;
   /** Takes a word (letters, digits, `_`, `.`), lower-cased, or `undefined`. */

@@ -4,17 +4,21 @@ import { CONTEXTS } from './contexts.ts';
 import { EXCLUSIVE_STATE } from './exclusive.ts';
 import type { Feature, Form } from './form.ts';
 import { FEATURES, FORMS, standardTable } from './forms.ts';
+import type { MemoryForm } from './memory-form.ts';
 import { memoryForms } from './memory-rows.ts';
 import { Slow } from './slow.ts';
 import { addStrictHandlers, MODE_STRICT } from './strict.ts';
+import { type FactsOf, factsOf } from './syndrome.ts';
 import { SYSTEM_STATE } from './system.ts';
-import { buildTable, type Table, variantOf } from './table.ts';
+import { buildTable, type Owner, type Table, variantOf } from './table.ts';
 import { weightOf } from './weights.ts';
 
 /** What an A64 instruction set is made from. */
 export interface A64Options {
   /** Rows beyond {@link FORMS} (a plugin's instructions). */
   readonly forms?: readonly Form[];
+  /** Who brought a row, for errors. Default: `arm64` for all. */
+  readonly owner?: Owner;
   /** Features present; default {@link FEATURES}. */
   readonly features?: readonly Feature[];
   /** Further state variables that added rows use. */
@@ -24,6 +28,8 @@ export interface A64Options {
 /** The engine's view of A64 with the table behind it. */
 export interface A64Isa extends Isa {
   readonly table: Table;
+  /** What an abort needs to know of an instruction's access; `undefined` if it makes none. */
+  readonly facts: FactsOf;
 }
 
 /** Byte offsets of the record's fields; bytes 0 and 1 are the engine's. */
@@ -42,9 +48,11 @@ const FLAGS: Readonly<Record<string, StateVar>> = {
  * @throws TableError if an added row is malformed or overlaps another row.
  */
 export function a64(options: A64Options = {}): A64Isa {
+  const added = options.forms ?? [];
+  const memory = [...memoryForms, ...added.filter((f): f is MemoryForm => 'access' in f)];
   const table =
     options.forms || options.features
-      ? buildTable([...FORMS, ...(options.forms ?? [])], new Set(options.features ?? FEATURES))
+      ? buildTable([...FORMS, ...added], new Set(options.features ?? FEATURES), options.owner)
       : standardTable();
   const undefinedInstruction: Handler = {
     name: 'undefined',
@@ -59,7 +67,7 @@ export function a64(options: A64Options = {}): A64Isa {
     sem: (b, f) => variant.row.form.sem(b, f, variant.values),
   }));
   const undefinedHandler = handlers.push(undefinedInstruction) - 1;
-  const strict = addStrictHandlers(table.variants, memoryForms, handlers);
+  const strict = addStrictHandlers(table.variants, memory, handlers);
   return {
     name: 'a64',
     unit: 4,
@@ -79,6 +87,7 @@ export function a64(options: A64Options = {}): A64Isa {
     handlers,
     undefinedHandler,
     table,
+    facts: factsOf(memory),
     decode(site: DecodeSite, out: { handler: number }): number {
       out.handler = undefinedHandler;
       const word = site.dv.getInt32(site.code, true);

@@ -6,6 +6,7 @@ import { type Field, fieldMask, signed, TableError } from './bits.ts';
 import { DATA_OPERANDS } from './data-operands.ts';
 import type { Bits, Cursor, Operand } from './form.ts';
 import { field } from './memory-form.ts';
+import { STANDARD_NAMES } from './sysreg-names.ts';
 import type { Row } from './table.ts';
 
 /** An operand of one syntax line. */
@@ -225,7 +226,10 @@ export function placeOperand(row: Row, spec: string, inBrackets: boolean): Place
     );
   };
   const find = (name: string): Field => row.pattern.fields.find((f) => f.name === name) ?? unknown();
-  const whole = (operand: Operand): Placed => ({ operand, omitted: (b) => operand.print(b, 0n) === '' });
+  const whole = (operand: Operand): Placed => ({
+    operand,
+    omitted: (b) => operand.print(b, 0n, STANDARD_NAMES) === '',
+  });
   const own = row.form.operands?.[spec] ?? CLASSES[spec];
   if (own) return whole(own);
   const register = /^([WXRBHSDQ])([a-z]\d?)(\|SP)?$/.exec(spec);

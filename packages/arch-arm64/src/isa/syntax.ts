@@ -2,6 +2,7 @@
 import { TableError } from './bits.ts';
 import type { AsmLine, Bits, Cursor } from './form.ts';
 import { CONDITIONS, conditionNumber, type Placed, placeOperand } from './operands.ts';
+import type { SysregNames } from './sysreg-names.ts';
 import type { Row, Table } from './table.ts';
 
 /** A part of a syntax line. */
@@ -77,18 +78,18 @@ function textPiece(text: string): Piece {
 }
 
 /** The text of an instruction with fields `b` at `pc` in this syntax. */
-export function printSyntax(s: Syntax, b: Bits, pc: bigint): string {
+export function printSyntax(s: Syntax, b: Bits, pc: bigint, registers: SysregNames): string {
   const mnemonic = s.mnemonic.replace('<cond>', CONDITIONS[b.cond ?? 0] ?? '');
-  const operands = print(s.pieces, b, pc).trimEnd();
+  const operands = print(s.pieces, b, pc, registers).trimEnd();
   return operands === '' ? mnemonic : `${mnemonic} ${operands}`;
 }
 
-function print(pieces: readonly Piece[], b: Bits, pc: bigint): string {
+function print(pieces: readonly Piece[], b: Bits, pc: bigint, registers: SysregNames): string {
   let text = '';
   for (const p of pieces) {
     if (p.kind === 'text') text += p.text;
-    else if (p.kind === 'operand') text += p.placed.operand.print(b, pc);
-    else if (!isOmitted(p, b)) text += print(p.pieces, b, pc);
+    else if (p.kind === 'operand') text += p.placed.operand.print(b, pc, registers);
+    else if (!isOmitted(p, b)) text += print(p.pieces, b, pc, registers);
   }
   return text;
 }

@@ -176,3 +176,23 @@ export function systemRegisterKey(name: string): number | undefined {
   const [op0 = 0, op1 = 0, CRn = 0, CRm = 0, op2 = 0] = m.slice(1).map(Number);
   return CRn > 15 || CRm > 15 ? undefined : systemKey(op0, op1, CRn, CRm, op2);
 }
+
+/** How assembly writes system registers. */
+export interface SysregNames {
+  /** The name of a register: its own, or `s3_0_c1_c0_7`. */
+  name(key: number): string;
+  /** The key of a name, in any case; `undefined` if it is not one. */
+  key(name: string): number | undefined;
+}
+
+/** The architecture's names. */
+export const STANDARD_NAMES: SysregNames = { name: systemRegisterName, key: systemRegisterKey };
+
+/** The architecture's names and more of them, by key. */
+export function withNames(more: ReadonlyMap<number, string>): SysregNames {
+  const keys = new Map([...more].map(([key, name]) => [name.toLowerCase(), key]));
+  return {
+    name: (key) => more.get(key)?.toLowerCase() ?? systemRegisterName(key),
+    key: (name) => keys.get(name.toLowerCase()) ?? systemRegisterKey(name),
+  };
+}

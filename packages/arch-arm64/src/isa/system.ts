@@ -11,7 +11,7 @@ import type { AsmLine, Bits, Derived, Feature, Form, Operand } from './form.ts';
 import { GUARD_EL0, GUARD_SP_EL0, GUARD_ZVA } from './guards.ts';
 import { field, type MemoryForm, source, target } from './memory-form.ts';
 import { Slow } from './slow.ts';
-import { systemKey, systemRegisterKey, systemRegisterName } from './sysreg-names.ts';
+import { systemKey } from './sysreg-names.ts';
 import { SYSTEM_OPERATIONS } from './system-operations.ts';
 
 /** System registers that generated code reads and writes itself (`Isa.state`). */
@@ -77,11 +77,11 @@ const keyOf = (b: Bits): number =>
 /** Operand `<sysreg>`: `sctlr_el1`, or `s3_0_c1_c0_0` for any other. */
 const systemRegister: Operand = {
   expect: 'a system register such as sctlr_el1 or s3_0_c1_c0_0',
-  print: (b) => systemRegisterName(keyOf(b)),
+  print: (b, _pc, registers) => registers.name(keyOf(b)),
   parse: (c) => {
     const name = c.word();
     if (name === undefined) return undefined;
-    const key = systemRegisterKey(name);
+    const key = c.registers.key(name);
     if (key === undefined) return `${name} is not a system register`;
     if (key >> 14 < 2) return `${name} is a system instruction, not a register`;
     return {

@@ -1,9 +1,11 @@
 /**
  * The instruction table: all rows compiled into a decode tree, with a proof at load that no word belongs to two rows.
  */
+import { FaultyardError } from '@faultyard/core';
 import { extract, type Field, fieldMask, fieldOf, type Pattern, parsePattern, TableError } from './bits.ts';
 import { CommonFields, isCommon } from './common-fields.ts';
 import type { Bits, Derived, Feature, Form } from './form.ts';
+import { STANDARD_NAMES, type SysregNames } from './sysreg-names.ts';
 
 /** A row with its pattern and its handlers. */
 export interface Row {
@@ -39,6 +41,8 @@ export interface Table {
   readonly rows: readonly Row[];
   /** Every handler, in table order. */
   readonly variants: readonly Variant[];
+  /** How assembly writes system registers. */
+  readonly registers: SysregNames;
   /** The row a word belongs to, or `undefined` if the word is unallocated. */
   find(word: number): Row | undefined;
   /**
@@ -62,27 +66,39 @@ export function variantOf(row: Row, b: Bits): Variant | undefined {
   return row.variants[row.variantOf[packed] as number];
 }
 
+/** Who brought a row, for error messages: a plugin's name. */
+export type Owner = (form: Form) => string;
+
 /**
  * Compiles rows into a table. Rows whose feature is not in `features` are left out.
  * @throws TableError naming the row, or both rows of an overlap and a word that belongs to both.
  */
-export function buildTable(forms: readonly Form[], features: ReadonlySet<Feature>): Table {
+export function buildTable(
+  forms: readonly Form[],
+  features: ReadonlySet<Feature>,
+  owner: Owner = () => 'arm64',
+): Table {
   const rows: Row[] = [];
   const variants: Variant[] = [];
-  const names = new Set<string>();
+  const names = new Map<string, Form>();
   for (const form of forms) {
     if (form.feature && !features.has(form.feature)) continue;
-    if (names.has(form.name)) throw new TableError(`two rows are named "${form.name}"`);
-    names.add(form.name);
-    rows.push(compileRow(form, variants));
+    const namesake = names.get(form.name);
+    if (namesake) {
+      const [plugin, other] = [owner(form), owner(namesake)];
+      throw new TableError({ what: 'instruction row', name: form.name, plugin, other, fix: 'rename one' });
+    }
+    names.set(form.name, form);
+    rows.push(blaming(owner(form), () => compileRow(form, variants)));
   }
-  checkOverlaps(rows);
+  checkOverlaps(rows, owner);
   const root = grow(rows, 0);
   const common = new CommonFields();
   const shared = common as unknown as Record<string, number>;
   return {
     rows,
     variants,
+    registers: STANDARD_NAMES,
     find(word) {
       const w = word | 0;
       common.load(w);
@@ -100,6 +116,16 @@ export function buildTable(forms: readonly Form[], features: ReadonlySet<Feature
     },
     found: (row) => (row.common ? shared : row.scratch),
   };
+}
+
+/** Does `f`, which looks at a row of `plugin`: a mistake in it is that plugin's (FY_PLUGIN_INVALID). */
+export function blaming<T>(plugin: string, f: () => T): T {
+  try {
+    return f();
+  } catch (e) {
+    if (plugin === 'arm64' || !(e instanceof TableError)) throw e;
+    throw new FaultyardError('FY_PLUGIN_INVALID', { plugin, why: e.fields.why });
+  }
 }
 
 /** Most handlers one row may have. */
@@ -220,7 +246,8 @@ export function witness(conditions: readonly Condition[], mask: number, word: nu
   return search(mask, word);
 }
 
-function checkOverlaps(rows: readonly Row[]): void {
+function checkOverlaps(rows: readonly Row[], owner: Owner): void {
+  const of = ({ form }: Row): string => `${owner(form)} (row "${form.name}", ${form.bits})`;
   for (const [i, a] of rows.entries()) {
     for (let j = i + 1; j < rows.length; j++) {
       const b = rows[j];
@@ -231,11 +258,13 @@ function checkOverlaps(rows: readonly Row[]): void {
         a.pattern.value | b.pattern.value,
       );
       if (word === undefined) continue;
-      const hex = word.toString(16).padStart(8, '0');
-      throw new TableError(
-        `rows "${a.form.name}" (${a.form.bits}) and "${b.form.name}" (${b.form.bits}) overlap: ` +
-          `the word 0x${hex} belongs to both; give one of them a condition that leaves it out`,
-      );
+      throw new TableError({
+        what: 'instruction word',
+        name: `0x${word.toString(16).padStart(8, '0')}`,
+        plugin: of(b),
+        other: of(a),
+        fix: 'move one to words of its own, or give it a condition that leaves this one out',
+      });
     }
   }
 }

@@ -16,6 +16,10 @@ export interface SysregContext {
   interruptsChanged(): void;
   /** Timer registers. */
   readonly timer: TimerPort;
+  /** Sets or clears a guard bit that a plugin claimed (`arm64.guards`). */
+  setGuard(bit: number, on: boolean): void;
+  /** Whether a guard bit is set. */
+  guarded(bit: number): boolean;
   /** ISR_EL1: pending interrupts and SErrors, bits A 8, I 7, F 6. */
   isr(): number;
 }
@@ -46,11 +50,13 @@ export interface SysregDef {
   readonly el0?: 'rw' | 'ro';
   /** EL0 access that is allowed by {@link el0} traps to EL1 (EC 0x18) when this says so. */
   readonly trapEl0?: (c: SysregContext, write: boolean) => boolean;
+  /** Accesses that EL1 (or EL0) may make ask this guard bit of the plugin's; set: `arm64.intercept` decides. */
+  readonly guard?: number;
   /** Accesses are subject to CPACR_EL1.FPEN (EC 0x07). */
   readonly fp?: boolean;
   /** Whether the model has it; absent: always. Where it does not exist the encoding is UNDEFINED. */
   readonly exists?: (m: Model) => boolean;
-  /** Slot that stores it. */
+  /** Slot that stores it; the architecture's own only, those of plugins get one where they need it. */
   readonly slot?: number;
   /** Value after reset; of a read-only register without slot: its value. */
   readonly value?: bigint | ((m: Model) => bigint);
@@ -62,8 +68,8 @@ export interface SysregDef {
   readonly read?: (c: SysregContext, out: Pair) => void;
   /** Writes it, in place of {@link slot}. */
   readonly write?: (c: SysregContext, lo: number, hi: number) => void;
-  /** Called after {@link slot} was written. */
-  readonly changed?: (c: SysregContext) => void;
+  /** Called after {@link slot} was written, and for registers of plugins at reset, with the new value. */
+  readonly changed?: (c: SysregContext, lo: number, hi: number) => void;
   /** Not kept as vCPU state and not offered to debuggers (it mirrors another register). */
   readonly mirror?: boolean;
   readonly fields?: readonly FieldDef[];
