@@ -4,7 +4,16 @@ import type { Label } from './wasm/function.ts';
 import { Mem } from './wasm/op.ts';
 
 /** Imported and internal functions of every generated module, by index. */
-export const Fn = { load: 0, store: 1, storeMany: 2, rmwLoad: 3, rmwStore: 4, mulhU: 5, mulhS: 6 } as const;
+export const Fn = {
+  load: 0,
+  store: 1,
+  storeMany: 2,
+  rmwLoad: 3,
+  rmwStore: 4,
+  complete: 5,
+  mulhU: 6,
+  mulhS: 7,
+} as const;
 
 /** Where a handler leaves generated code with its instruction not done; `why` holds the reason at `leave`. */
 export interface Exits {

@@ -3,9 +3,9 @@ import { type CodeFrames, codeFrames } from './code-frames.ts';
 import type { AccessPort, Cpu } from './cpu.ts';
 import { type BlockLayout, CONTEXT_BYTES, layoutBlock, MAX_CONTEXTS } from './cpu-block.ts';
 import { type EngineHost, type HostViews, hostViews } from './host.ts';
-import { emitInterpreter } from './interpreter.ts';
+import { emitHandler, emitInterpreter, type Interpreter } from './interpreter.ts';
 import type { Isa } from './isa.ts';
-import type { IMPORTS } from './layout.ts';
+import { FIRST_HANDLER, type IMPORTS } from './layout.ts';
 import { Predecode } from './predecode.ts';
 import { DirectPages } from './predecode-direct.ts';
 import { MAP_BYTES, MappedPages } from './predecode-mapped.ts';
@@ -60,7 +60,9 @@ export interface EngineParts {
 const modules: WeakMap<Isa['handlers'], Map<string, Emitted>> = new WeakMap();
 interface Emitted {
   readonly module: WebAssembly.Module;
-  readonly bytes: number;
+  readonly interpreter: Interpreter;
+  /** Modules of handlers' functions, by handler. */
+  readonly handlers: (WebAssembly.Module | undefined)[];
 }
 
 function compiled(isa: Isa): Emitted {
@@ -72,8 +74,8 @@ function compiled(isa: Isa): Emitted {
   const shape = JSON.stringify([isa.unit, isa.recordSize, isa.fields, isa.files, isa.state, isa.contexts]);
   let m = of.get(shape);
   if (!m) {
-    const bytes = emitInterpreter(isa);
-    m = { module: new WebAssembly.Module(bytes), bytes: bytes.length };
+    const interpreter = emitInterpreter(isa);
+    m = { module: new WebAssembly.Module(interpreter.bytes), interpreter, handlers: [] };
     of.set(shape, m);
   }
   return m;
@@ -135,14 +137,16 @@ export function createEngine(host: EngineHost, isa: Isa): Engine {
     host,
     createCpu: (port) => new EngineCpu(parts, port),
     invalidateFrame: (frame) => predecode.invalidate(frame),
-    figures: () => ({ codePages: predecode.size, moduleBytes: compiled(isa).bytes }),
+    figures: () => ({ codePages: predecode.size, moduleBytes: compiled(isa).interpreter.bytes.length }),
   };
 }
 
 function instantiate(parts: EngineParts): Loops {
   // only generated code calls these, and it runs for a vCPU
   const of = (): SlowPath => parts.slow as SlowPath;
-  const slow = {
+  const emitted = compiled(parts.isa);
+  const imports = {
+    memory: parts.host.memory,
     load: (lo: number, hi: number, site: number): number => of().load(lo, hi, site),
     store: (lo: number, hi: number, site: number, vlo: number, vhi: number): number =>
       of().store(lo, hi, site, vlo, vhi),
@@ -150,12 +154,31 @@ function instantiate(parts: EngineParts): Loops {
     rmwLoad: (lo: number, hi: number, site: number): number => of().rmwLoad(lo, hi, site),
     rmwStore: (lo: number, hi: number, site: number, vlo: number, vhi: number): number =>
       of().rmwStore(lo, hi, site, vlo, vhi),
-  } satisfies Record<(typeof IMPORTS)[number]['name'], unknown>;
-  const instance = new WebAssembly.Instance(compiled(parts.isa).module, {
-    e: { memory: parts.host.memory, ...slow },
-  });
-  const { fast, counted } = instance.exports;
+    complete: (block: number, context: number, rec: number): number => {
+      const n = parts.views.u16[rec >>> 1] ?? 0;
+      const run = handlerFunction(parts.isa, emitted, n - FIRST_HANDLER, imports);
+      (table as WebAssembly.Table).set(n, run);
+      return run(block, context, rec);
+    },
+  } satisfies Record<(typeof IMPORTS)[number]['name'] | 'memory', unknown>;
+  const { fast, counted, table } = new WebAssembly.Instance(emitted.module, { e: imports }).exports;
   return { fast: fast as unknown as Run, counted: counted as unknown as Run };
+}
+
+/** The function of handler `n`, in an instance of its own. */
+function handlerFunction(
+  isa: Isa,
+  emitted: Emitted,
+  n: number,
+  imports: WebAssembly.ModuleImports,
+): (block: number, context: number, rec: number) => number {
+  let m = emitted.handlers[n];
+  if (!m) {
+    m = new WebAssembly.Module(emitHandler(isa, n, emitted.interpreter.programs[n]));
+    emitted.handlers[n] = m;
+  }
+  const { run } = new WebAssembly.Instance(m, { e: imports }).exports;
+  return run as unknown as (block: number, context: number, rec: number) => number;
 }
 
 function checkIsa(isa: Isa): void {

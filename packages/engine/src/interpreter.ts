@@ -1,6 +1,6 @@
 /**
- * The interpreter's module. Every handler exists as a function of its own (`outlined.ts`), complete with slow path.
- * The fast loop has the everyday handlers inline with their fast path only and calls the function for all else; the
+ * The interpreter's module. Every handler also exists as a function of its own (`outlined.ts`), complete with slow
+ * path, made when it is first needed. The fast loop has the everyday handlers inline with their fast path only and calls the function for all else; the
  * counted loop calls functions for everything. Both are `loop.ts`.
  *
  * Why not all inline: V8 gives huge functions a register allocator that keeps nothing in registers across blocks
@@ -8,6 +8,7 @@
  */
 import { record } from './builder.ts';
 import { layoutBlock } from './cpu-block.ts';
+import { Fn } from './emit-parts.ts';
 import { recordFields } from './fields.ts';
 import type { Isa } from './isa.ts';
 import { FIRST_HANDLER, IMPORTS, INTERNAL, signature } from './layout.ts';
@@ -19,32 +20,49 @@ import { type Definition, encodeModule } from './wasm/module.ts';
 /** Nodes and statements that go inline. About as many keep the fast loop below V8's limit for good registers. */
 const INLINE_COST = 11_500;
 
+/** The interpreter's module, and the meaning of the handlers that had to be looked at for it. */
+export interface Interpreter {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** By handler; absent for cold ones. */
+  readonly programs: readonly (Program | undefined)[];
+}
+
 /**
  * Emits the module. Its exports `fast` and `counted`, both `(block, context, rec, end)`, start at the pc in the block
  * if `rec` is 0, else at that record of the page named in the block; `end` is the budget in record bytes. They return
- * why they left.
+ * why they left. Its `table` holds the handlers' functions by record number; at first every entry is the import
+ * `complete`, which puts the function there (see {@link emitHandler}) and calls it.
+ * @throws SemanticsError for a handler, not a cold one, that breaks the builder's rules.
  */
-export function emitInterpreter(isa: Isa): Uint8Array<ArrayBuffer> {
+export function emitInterpreter(isa: Isa): Interpreter {
   const layout = layoutBlock(isa);
   const fields = recordFields(isa);
-  const programs = isa.handlers.map((h) => record(isa, h.name, h.sem, fields));
+  const programs = isa.handlers.map((h) => (h.cold ? undefined : record(isa, h.name, h.sem, fields)));
   const inline = chooseInline(isa, programs);
   const loops = (['fast', 'counted'] as const).map((variant): Definition => {
     const l = new Loop(isa, layout, variant);
     l.emit(variant === 'fast' ? inline : [], programs);
     return { signature: signature(4), body: l.w, export: variant };
   });
-  const handlers = programs.map(
-    (p): Definition => ({ signature: signature(3), body: outline(isa, layout, p) }),
-  );
-  const first = IMPORTS.length + INTERNAL.length + loops.length;
-  const table: number[] = new Array<number>(FIRST_HANDLER).fill(first);
-  for (let i = 0; i < handlers.length; i++) table.push(first + i);
-  return encodeModule({ imports: IMPORTS, functions: [...INTERNAL, ...loops, ...handlers], table });
+  const table = new Array<number>(FIRST_HANDLER + programs.length).fill(Fn.complete);
+  const bytes = encodeModule({ imports: IMPORTS, functions: [...INTERNAL, ...loops], table });
+  return { bytes, programs };
+}
+
+/** Emits a module whose export `run` is the function of handler `n`. */
+export function emitHandler(isa: Isa, n: number, known?: Program): Uint8Array<ArrayBuffer> {
+  const h = isa.handlers[n];
+  if (!h) throw new RangeError(`${isa.name} has no handler ${n}`);
+  const program = known ?? record(isa, h.name, h.sem, recordFields(isa));
+  const body = outline(isa, layoutBlock(isa), program);
+  return encodeModule({
+    imports: IMPORTS,
+    functions: [...INTERNAL, { signature: signature(3), body, export: 'run' }],
+  });
 }
 
 /** Handler indices of the fast loop: by weight, then in order, as long as there is room. */
-export function chooseInline(isa: Isa, programs: readonly Program[]): number[] {
+export function chooseInline(isa: Isa, programs: readonly (Program | undefined)[]): number[] {
   const order = isa.handlers
     .map((h, i) => ({ i, weight: h.weight ?? 0, cold: h.cold ?? false }))
     .filter((h) => !h.cold)

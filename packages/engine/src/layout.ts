@@ -24,13 +24,14 @@ export const MAPPED_RUN = 96;
 export function signature(params: number, results: readonly number[] = [I32]): Signature {
   return { params: new Array<number>(params).fill(I32), results };
 }
-/** The slow path's functions, in the order of `Fn`. */
+/** The slow path's functions, and the one that makes a handler's function when it is first called; see `Fn`. */
 export const IMPORTS: readonly { readonly name: string; readonly signature: Signature }[] = [
   { name: 'load', signature: signature(3) },
   { name: 'store', signature: signature(5) },
   { name: 'storeMany', signature: signature(3) },
   { name: 'rmwLoad', signature: signature(3) },
   { name: 'rmwStore', signature: signature(5) },
+  { name: 'complete', signature: signature(3) },
 ];
 const wide: Signature = { params: [I64, I64], results: [I64] };
 /** Functions every generated module brings along. */

@@ -55,7 +55,7 @@ export class Loop extends Emitter {
   }
 
   /** Emits the loop with the handlers of the given indices inline. */
-  emit(inline: readonly number[], programs: readonly Program[]): void {
+  emit(inline: readonly number[], programs: readonly (Program | undefined)[]): void {
     const w = this.w;
     this.#enter();
     this.#out = w.block();
@@ -107,7 +107,7 @@ export class Loop extends Emitter {
     w.mem(Mem.i32store, At.rec);
   }
 
-  #body(inline: readonly number[], programs: readonly Program[]): void {
+  #body(inline: readonly number[], programs: readonly (Program | undefined)[]): void {
     const w = this.w;
     this.#lookup = w.loop();
     const known = w.block();
@@ -191,7 +191,7 @@ export class Loop extends Emitter {
     this.#charge();
   }
 
-  #dispatch(inline: readonly number[], programs: readonly Program[]): void {
+  #dispatch(inline: readonly number[], programs: readonly (Program | undefined)[]): void {
     const w = this.w;
     const complete = w.block();
     this.exits = { ...this.exits, complete };

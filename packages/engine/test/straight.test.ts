@@ -62,6 +62,7 @@ function compiled(m: Machine, word: number): number {
     storeMany: slow.storeMany.bind(slow),
     rmwLoad: slow.rmwLoad.bind(slow),
     rmwStore: slow.rmwStore.bind(slow),
+    complete: () => -1,
   };
   const { run } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e }).exports;
   return (run as (block: number, context: number) => number)(cpu.block, context);

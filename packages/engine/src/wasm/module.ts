@@ -19,7 +19,7 @@ export interface Definition {
 export interface ModuleParts {
   readonly imports: readonly { readonly name: string; readonly signature: Signature }[];
   readonly functions: readonly Definition[];
-  /** Function indices of a table for `call_indirect`, if there is one. */
+  /** Function indices of a table for `call_indirect`, if there is one; it is exported as `table`. */
   readonly table?: readonly number[];
 }
 
@@ -77,7 +77,12 @@ export function encodeModule(m: ModuleParts): Uint8Array<ArrayBuffer> {
     });
   section(7, (b) => {
     const exported = m.functions.map((f, i) => [f.export, m.imports.length + i] as const).filter((e) => e[0]);
-    b.u32(exported.length);
+    b.u32(exported.length + (table ? 1 : 0));
+    if (table) {
+      b.name('table');
+      b.u8(1);
+      b.u32(0);
+    }
     for (const [name, index] of exported) {
       b.name(name ?? '');
       b.u8(0);
