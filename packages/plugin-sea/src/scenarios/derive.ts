@@ -191,7 +191,7 @@ export interface Counters {
 export function deriveCounts(seen: readonly Seen[], t: Touch, c: Counters): string {
   if (c.total + c.vmm === 0) return 'none';
   const first = seen.findIndex((s) => s.saw === 'sea' || s.saw === 'signal');
-  const before = derive(seen.slice(0, first < 0 ? 0 : first), t);
+  const before = derive(seen.slice(0, Math.max(first, 0)), t);
   const parts = [
     before,
     c.pages ? `D+${c.pages}` : '',

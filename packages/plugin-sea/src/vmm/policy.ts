@@ -19,13 +19,19 @@ export interface SeaStep {
   restore?(v: Plain): void;
 }
 
+interface SavedPolicy {
+  readonly events: number;
+  readonly isolated: readonly (readonly [number, readonly number[]])[];
+  readonly steps: Readonly<Record<string, Plain>>;
+}
+
 /** A composed policy; call {@link SeaPolicy.handle} from the VMM's exit handler. */
 export class SeaPolicy {
   readonly vm: Vm;
   readonly steps: readonly SeaStep[];
   #events = 0;
-  /** Pages taken away, as gpa / 4096. */
-  #isolated = new Set<number>();
+  /** Pages taken away, as gpa / 4096, with the time of every vCPU then. */
+  #isolated = new Map<number, readonly number[]>();
 
   /**
    * Composes steps for a VM and keeps their state in its cell `sea.vmm`.
@@ -47,13 +53,13 @@ export class SeaPolicy {
       side: 'vmm',
       read: () => ({
         events: this.#events,
-        isolated: [...this.#isolated].sort((a, b) => a - b),
+        isolated: [...this.#isolated].sort(([a], [b]) => a - b),
         steps: Object.fromEntries(steps.map((s) => [s.name, s.save?.() ?? null])),
       }),
       write: (v) => {
-        const s = v as { events: number; isolated: number[]; steps: Record<string, Plain> };
+        const s = v as unknown as SavedPolicy;
         this.#events = s.events;
-        this.#isolated = new Set(s.isolated);
+        this.#isolated = new Map(s.isolated);
         for (const step of steps)
           if (step.restore && step.name in s.steps) step.restore(s.steps[step.name] as Plain);
       },
@@ -70,7 +76,18 @@ export class SeaPolicy {
   }
   /** Remembers that a page was taken away. */
   markIsolated(gpa: bigint): void {
-    this.#isolated.add(Number(gpa >> 12n));
+    this.#isolated.set(
+      Number(gpa >> 12n),
+      this.vm.vcpus.map((v) => v.now),
+    );
+  }
+  /**
+   * Whether an abort came from a page after it was taken away. An exit that another vCPU had made already when the
+   * page went does not count: that vCPU has not run since.
+   */
+  hitAgain(e: SeaEvent): boolean {
+    const since = e.gpa === undefined ? undefined : this.#isolated.get(Number(e.gpa >> 12n));
+    return e.door === 'exit' && since !== undefined && e.time > (since[e.vcpu] ?? Infinity);
   }
 
   /**

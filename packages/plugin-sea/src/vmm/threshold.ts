@@ -69,8 +69,7 @@ export function threshold(o: ThresholdOptions = {}): Threshold {
       }
     } else {
       const slot = p.vm.memory.slotAt(e.gpa);
-      if (!slot && p.isolated(e.gpa) && e.door === 'exit' && (o.afterIsolation ?? true))
-        return 'an isolated page was hit again';
+      if (p.hitAgain(e) && (o.afterIsolation ?? true)) return 'an isolated page was hit again';
       if (slot && !p.vm.memory.isRam(e.gpa)) s.device++;
       else if (!s.pages.includes(e.gpa - (e.gpa % key))) s.pages.push(e.gpa - (e.gpa % key));
     }
