@@ -34,6 +34,7 @@ describe('help', () => {
     ["help('vm.poison')", /Vm\.poison/],
     ["help('createVm')", /Makes a VM/],
     ['help(gpa)', /guest physical address/i],
+    ["help('FY_KNOB_UNKNOWN')", /unknown knob \{knob\}\n.*what to do: /],
     ["help('onPoisn')", /no help on "onPoisn"; did you mean onPoison/],
     ['help(3)', /takes a function, an object or a name, not 3/],
   ])('%s', async (line, pattern) => {
@@ -121,6 +122,14 @@ describe('machines', () => {
     const lines = ['load(0x4000_0000, asm`inc; halt`); run()', 'const b = lab.abacus()', 'b.cpu.r0 = 7n'];
     expect(await ask('use({ vm, cpu, asm }); regs("r0")', ...lines)).toContain('r0 0x0000000000000001');
     expect(await ask('regs("r0")', ...lines)).toContain('r0 0x0000000000000007');
+  });
+  test('a fork -> has registers of its own, and can be used', async () => {
+    const lines = [
+      'load(0x4000_0000, asm`inc; halt`)',
+      'const f = vm.fork()',
+      'f.vcpus[0].r0 = 9n; use(f); run()',
+    ];
+    expect(await ask('[cpu.r0, f.vcpus[0].r0].join()', ...lines)).toContain("'0,10'");
   });
   test('a snapshot -> brings registers and memory back', async () => {
     const lines = [

@@ -10,6 +10,7 @@ import type { Library } from './library.ts';
 import {
   capTopics,
   commandTopic,
+  errorTopics,
   exitTopics,
   knobTopics,
   opTopics,
@@ -154,6 +155,7 @@ export function openDesk(options: DeskOptions): HelpDesk {
       ...capTopics(plugins).filter(is),
       ...opTopics(plugins, library).filter(is),
       ...knobTopics(plugins).filter(is),
+      ...errorTopics().filter(is),
       ...library.named(plain).map(docTopic),
       ...memberOfMachine(plain).map(docTopic),
     ];
@@ -176,6 +178,7 @@ export function openDesk(options: DeskOptions): HelpDesk {
       ...capTopics(plugins),
       ...opTopics(plugins, library),
       ...knobTopics(plugins),
+      ...errorTopics(),
     ];
     return [
       ...library.members(SESSION).map((m) => m.name.slice(SESSION.length + 1)),

@@ -1,5 +1,5 @@
 /** What plugins, registers, commands and scenarios say about themselves, as topics of `help`. */
-import type { AnyPlugin, Vm } from '@faultyard/core';
+import { type AnyPlugin, ERROR_TABLE, type Vm } from '@faultyard/core';
 import type { Command } from '../commands/command.ts';
 import type { ScenarioInfo } from '../scenarios.ts';
 import type { Library } from './library.ts';
@@ -82,6 +82,15 @@ export function opTopics(plugins: readonly AnyPlugin[], library: Library): Topic
       ].filter(Boolean),
     };
   });
+}
+
+/** Errors of the kernel: what they say and what to do. */
+export function errorTopics(): Topic[] {
+  return Object.entries(ERROR_TABLE).map(([code, { text, fix }]) => ({
+    title: code,
+    tag: 'error',
+    lines: [text, `what to do: ${fix}`],
+  }));
 }
 
 /** Registers of the machine at hand, with their fields. */

@@ -20,7 +20,15 @@ import { Registers } from '../show/registers.ts';
 import { printsAs } from '../show/text.ts';
 import { printableWalk } from '../show/walk.ts';
 import type { Journal, ScenarioHead } from './journal.ts';
-import { type Assemble, type Cpu, createMachine, type Machine, type MachineOptions } from './machine.ts';
+import {
+  type Assemble,
+  type Cpu,
+  createMachineVm,
+  type Machine,
+  type MachineOptions,
+  machineOf,
+  present,
+} from './machine.ts';
 import { saveSession } from './save.ts';
 
 /** What a session is made of. */
@@ -91,8 +99,8 @@ export interface SessionGlobals {
   regs(which?: string): Registers;
   /** The last events of the current machine's trace, oldest first. */
   trace(count?: number): readonly TraceEvent[];
-  /** Makes a machine, or a VM, the one that the other functions work on. */
-  use(machine: Machine): Machine;
+  /** Makes a machine, or a VM (a fork, for example), the one that the other functions work on. */
+  use(machine: Machine | Vm): Machine;
   /**
    * Writes the lines of this session to `<name>.ts` as a scenario that expects what happened: the exits and the final
    * state. `npm start --silent -- run ./<name>.ts` runs it. Returns the path; an existing file needs `{ force: true }`.
@@ -136,16 +144,19 @@ export function createGlobals(context: LabContext): SessionGlobals & Readonly<Re
     current = next;
     return next.machine;
   };
+  /** Takes a VM, and later its forks, into the session. */
+  const adopt = (vm: Vm, arch: Architecture): Current => {
+    present(vm, (fork) => void adopt(fork, arch));
+    vm.signals.interrupted = () => interrupts.requested();
+    journal.follow(vm);
+    const next = { machine: machineOf(vm, arch), arch };
+    made.set(vm, next);
+    return next;
+  };
   const make =
     (arch: Architecture) =>
-    (options: MachineOptions = {}): Machine => {
-      const machine = createMachine(arch, options, context.set);
-      machine.vm.signals.interrupted = () => interrupts.requested();
-      journal.follow(machine.vm);
-      const next = { machine, arch };
-      made.set(machine.vm, next);
-      return becomes(next);
-    };
+    (options: MachineOptions = {}): Machine =>
+      becomes(adopt(createMachineVm(arch, options, context.set), arch));
   const lastVcpu = (): Vcpu => {
     const { vm, cpu } = here().machine;
     return vm.vcpus.findLast((v) => v.exit !== undefined) ?? cpu;
@@ -212,8 +223,8 @@ export function createGlobals(context: LabContext): SessionGlobals & Readonly<Re
     regs: (which) => new Registers(here().machine.cpu, which, decoders()),
     trace: (count = 20) => printableEvents(here().machine.vm.trace.events().slice(-count)),
     use(machine) {
-      const known = made.get(machine.vm);
-      if (!known) throw new UserError('use takes a machine that lab made');
+      const known = made.get('vm' in machine ? machine.vm : machine);
+      if (!known) throw new UserError('use takes a machine that lab made, its VM, or a fork of it');
       return becomes(known);
     },
     save: (name, options) => saveSession(journal, name, { ...options, plugins: context.plugins }),

@@ -52,14 +52,10 @@ const VM_OPTIONS: ReadonlySet<string> = new Set([
 const DEFAULT_MEMORY = { gpa: 0x4000_0000n, size: 64n << 20n };
 
 /**
- * Makes a machine of an architecture. `set` are knob values that the command line adds.
+ * Makes the VM of a machine. `set` are knob values that the command line adds.
  * @throws UserError for an option that neither a VM nor the architecture has.
  */
-export function createMachine(
-  arch: Architecture,
-  options: MachineOptions,
-  set: VmOptions<[]>['set'],
-): Machine {
+export function createMachineVm(arch: Architecture, options: MachineOptions, set: VmOptions<[]>['set']): Vm {
   const entries = Object.entries(options);
   const stray = Object.keys(options).find((name) => !VM_OPTIONS.has(name) && !arch.options.includes(name));
   if (stray !== undefined) {
@@ -68,13 +64,16 @@ export function createMachine(
   }
   const own = Object.fromEntries(entries.filter(([name]) => !VM_OPTIONS.has(name)));
   const forVm = Object.fromEntries(entries.filter(([name]) => VM_OPTIONS.has(name)));
-  const vm = createVm({
+  return createVm({
     memslots: [DEFAULT_MEMORY],
     ...(forVm as Partial<VmOptions<readonly AnyPlugin[]>>),
     set: { ...options.set, ...set },
     arch: arch.plugin(own),
   }) as unknown as Vm;
-  present(vm);
+}
+
+/** The machine around a VM of an architecture. */
+export function machineOf(vm: Vm, arch: Architecture): Machine {
   const machine: Machine = {
     vm,
     cpu: vm.vcpus[0] as Cpu,
@@ -94,11 +93,17 @@ function operandText(value: bigint | number | string): string {
   return typeof value === 'string' ? value : value < 0 ? `-${hex(-value)}` : hex(value);
 }
 
-/** Gives a VM and its vCPUs the members and the looks they have in a session. */
-function present(vm: Vm): void {
+/** Gives a VM and its vCPUs the members and the looks they have in a session; `forked` is told of its forks. */
+export function present(vm: Vm, forked: (fork: Vm) => void): void {
+  const type = Object.getPrototypeOf(vm) as Vm;
+  const fork = (): Vm => {
+    const copy = type.fork.call(vm) as Vm;
+    forked(copy);
+    return copy;
+  };
   Object.setPrototypeOf(
     vm,
-    Object.create(Object.getPrototypeOf(vm) as object, { [PRINT]: { value: printVm } }) as object,
+    Object.create(type, { [PRINT]: { value: printVm }, fork: { value: fork } }) as object,
   );
   for (const vcpu of vm.vcpus) {
     Object.setPrototypeOf(
