@@ -172,7 +172,14 @@ function share(vm: Vm, base: Model): Shared {
 /**
  * AArch64: EL0 and EL1 of Armv8.0 with the options given, under KVM's rules.
  * @example
- * const vm = createVm({ arch: arm64({ model: 'generic-v8.0+ras' }), memslots: [{ gpa: 0x4000_0000n, size: 1n << 20n }] });
+ * ```ts
+ * import { arm64 } from '@faultyard/arch-arm64';
+ * import { createVm } from '@faultyard/core';
+ *
+ * const memslots = [{ gpa: 0x4000_0000n, size: 1n << 20n }];
+ * const vm = createVm({ arch: arm64({ model: 'generic-v8.0+ras' }), memslots });
+ * vm.vcpus[0]?.get('currentel'); //=> 4n
+ * ```
  */
 export function arm64(options: Arm64PluginOptions = {}): Plugin<never, Arm64Api> {
   const base = resolveModel(options);

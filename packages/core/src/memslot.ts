@@ -499,7 +499,7 @@ export class Memslots {
     }
   }
 
-  /** See {@link hashGuest}. */
+  /** Feeds memslots and guest memory, as the guest sees them, to a state hash. */
   hash(feed: (word: number) => void): void {
     hashGuest(this, feed);
   }

@@ -283,11 +283,17 @@ export class Vm<E extends ExitKind = ExitKind> {
     return this.caps.check(cap);
   }
 
-  /** Looks at guest memory without any effect; see {@link GuestMemory.read}. */
+  /**
+   * Looks at `length` bytes of guest memory without any effect: no page appears, no poison is consumed. What is not there
+   * reads as ones and is told to the trace.
+   */
   read(gpa: bigint | number, length: number): Uint8Array {
     return this.memory.read(gpa, length);
   }
-  /** Writes guest memory as the VMM would; see {@link GuestMemory.write}. */
+  /**
+   * Writes guest memory as the VMM would.
+   * @throws FaultyardError FY_ADDRESS when a page is in no slot or cannot be written; what precedes it is written.
+   */
   write(gpa: bigint | number, bytes: Uint8Array): void {
     this.memory.write(gpa, bytes);
   }

@@ -13,7 +13,7 @@ export type Feature = 'lse' | 'crc32' | 'pan' | 'ras' | 'lor' | 'uao' | 'fpsimd'
 
 /**
  * The predecoded record (16 bytes): `rd rn rm ra` are slots of the `x` file, `x` and `y` small numbers, `imm` 64 bits.
- * Slots: 0..30 = X0..X30, {@link SP} = the current stack pointer, {@link ZR} reads zero, {@link SINK} discards writes.
+ * Slots: 0..30 = X0..X30, `SP` = the current stack pointer, `ZR` reads zero, `SINK` discards writes.
  */
 export interface Rec {
   rd?: number;
@@ -64,7 +64,7 @@ export interface Form {
   readonly split?: readonly string[];
   /** Assembly syntax, see {@link AsmLine}. The first line that applies is the preferred disassembly. */
   readonly asm: readonly AsmLine[];
-  /** Operand classes used by this row's {@link asm} only, by name (see {@link Operand}). */
+  /** Operand classes used by this row's {@link asm} only, by name. */
   readonly operands?: Readonly<Record<string, Operand>>;
   /** What the record holds. */
   readonly record: (b: Bits) => Rec;

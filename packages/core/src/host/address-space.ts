@@ -464,7 +464,7 @@ export class AddressSpace {
   peek(addr: bigint | number, len: number): Uint8Array | undefined {
     return peek(this, addr, len);
   }
-  /** {@link setPoison}: damages or repairs the page at `addr`; `true`, or the signal met while faulting it in. */
+  /** Damages or repairs the page at `addr`; `true`, or the signal met while faulting it in. */
   poison(addr: bigint | number, on: boolean = true): true | HostFault {
     return setPoison(this, addr, on) ?? true;
   }
