@@ -29,7 +29,7 @@ const CAPABILITY: CapDef = {
 };
 
 /** Rules of the arch that the knobs set. */
-export function rules(k: SeaKnobs): Partial<KvmRules> {
+function rules(k: SeaKnobs): Partial<KvmRules> {
   return {
     hostRas: k.hostRas === '1',
     vmRas: Number(k.vmRas) as 0 | 1 | 2 | 3,

@@ -12,7 +12,7 @@ export const EC: Readonly<Record<'iabtLow' | 'iabtCur' | 'dabtLow' | 'dabtCur', 
 /** Fault status: external abort not on a walk. */
 export const FSC_SEA = 0x10;
 /** Fault status: external abort on a walk, level 0; level n is n above. */
-export const FSC_SEA_WALK0 = 0x14;
+const FSC_SEA_WALK0 = 0x14;
 
 /** Bits of an external abort's ISS. */
 export const ISS: Readonly<Record<'S1PTW' | 'WnR' | 'CM' | 'EA' | 'FnV' | 'SET' | 'VNCR', number>> = {
@@ -25,7 +25,7 @@ export const ISS: Readonly<Record<'S1PTW' | 'WnR' | 'CM' | 'EA' | 'FnV' | 'SET' 
   VNCR: 1 << 13,
 };
 /** ESR.IL. */
-export const IL: number = 1 << 25;
+const IL: number = 1 << 25;
 
 /** Whether an FSC is an external abort on a walk as KVM counts them: 0x13..0x17 (level -1..3). */
 export function isWalkFsc(fsc: number): boolean {
@@ -41,7 +41,7 @@ export interface Report {
 }
 
 /** The pattern that stands in FAR_EL2 (and in its tag bits) when hardware leaves them UNKNOWN. */
-export const FAR_PATTERN = 0xdead_beef_dead_b000n;
+const FAR_PATTERN = 0xdead_beef_dead_b000n;
 
 /** Shapes the report. */
 export function report(a: ExternalAbort, k: SeaKnobs): Report {

@@ -128,5 +128,3 @@ export function sanitise(esr: number, k: SeaKnobs, vmRas: boolean): number {
   }[k.esrMask];
   return (esr & mask) >>> 0;
 }
-
-export type { ExternalAbort };

@@ -107,7 +107,7 @@ function freeSlot(vm: Vm, replaced: number): number {
  * Withholds one page through the slot's userfault bitmap (KVM userfault, proposed). Setting a bit does not remove a
  * mapping that exists, so the slot's flag is taken off and put on again, which zaps it.
  */
-export function withhold(vm: Vm, gpa: number): void {
+function withhold(vm: Vm, gpa: number): void {
   const s = vm.memory.slotAt(gpa);
   if (!s) return;
   const pages = s.size / PAGE;

@@ -73,10 +73,3 @@ export function start(cpu: Vcpu, sctlr: bigint = SCTLR): void {
   for (const r of ['far_el1', 'elr_el1', 'esr_el1']) cpu.set(r, UNTOUCHED);
   cpu.pc = PC;
 }
-
-/** Registers by name. */
-export function registers(cpu: Vcpu, names: readonly string[]): Record<string, string> {
-  return Object.fromEntries(
-    names.map((n) => [n, `0x${(n === 'PC' ? cpu.pc : cpu.get(n.toLowerCase())).toString(16)}`]),
-  );
-}

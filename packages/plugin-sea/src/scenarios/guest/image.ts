@@ -79,7 +79,7 @@ const SYMBOLS: Readonly<Record<string, bigint | number>> = {
 };
 
 /** Text of the whole guest, in the order of its chapters. */
-export function guestText(s: GuestSetup): string {
+function guestText(s: GuestSetup): string {
   return [
     boot(s),
     `  .org  ${KERNEL + AT.text}`,

@@ -66,18 +66,12 @@ export const VICTIMS = {
   /** Mapped by stage 1, but in no memslot. */
   outside: { va: 0x44_0000n, gpa: 0xc000_0000n },
 } as const;
-/** Name of a victim page. */
-export type Victim = keyof typeof VICTIMS;
 /** Offset of the touched word in D, K and the device page, as in the reference vectors. */
 export const OFFSET = 0x128n;
 
 /** gpa of the table of one level that translates the victims; level 3 is D's, K's and F's. */
 export function tableGpa(level: number): bigint {
   return RAM.gpa + AT.victims + BigInt(level) * 0x1000n;
-}
-/** gpa of a kernel VA. */
-export function kernelGpa(va: bigint): bigint {
-  return va - KERNEL + RAM.gpa;
 }
 
 /** Fields of the shared page. */

@@ -3,7 +3,7 @@ import { AT, KERNEL, PORT, RAM, tableGpa, VICTIMS } from './layout.ts';
 import type { GuestSetup } from './setup.ts';
 
 /** Bits of a leaf descriptor (VMSAv8-64). AttrIndx 0 is Normal write-back, 1 is Device-nGnRnE. */
-export const LEAF = {
+const LEAF = {
   page: 3n,
   device: 1n << 2n,
   /** AP[1]: EL0 too. */
@@ -16,7 +16,7 @@ export const LEAF = {
   uxn: 1n << 54n,
 } as const;
 /** A descriptor that names the next table. */
-export const TABLE = 3n;
+const TABLE = 3n;
 
 const NORMAL = LEAF.page | LEAF.inner | LEAF.accessed;
 const NOEXEC = LEAF.pxn | LEAF.uxn;
