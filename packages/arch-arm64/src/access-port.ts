@@ -251,7 +251,8 @@ export class Arm64Port implements AccessPort, TableReader {
       hit.pa = r.pa;
       hit.attributes = r.attributes;
     }
-    const pan = !el0 && (s.ps & PS.PAN) !== 0;
+    // PAN does not govern cache maintenance other than DC ZVA (DDI 0487, D5.4.6)
+    const pan = !el0 && (s.ps & PS.PAN) !== 0 && (a.cls & AccessClass.Cm) === 0;
     if (permitted(hit.attributes, need, el0, (sctlr & (1 << 19)) !== 0, pan && need !== EXEC)) return true;
     this.#stage1(a, FSC.Permission + leafLevel(hit.attributes));
     return false;
@@ -365,23 +366,19 @@ export class Arm64Port implements AccessPort, TableReader {
 
   /** The instruction word at an address as a fetch would find it; 0 when it cannot be read. Changes nothing. */
   fetchWord(lo: number, hi: number): number {
-    return this.tryFetch(lo, hi) ?? 0;
-  }
-  /** {@link fetchWord}, `undefined` when it cannot be read. */
-  tryFetch(lo: number, hi: number): number | undefined {
     const s = this.#s;
     const r = this.#result;
     let pa: number;
     if ((s.lo(SR.SCTLR_EL1) & 1) === 0) {
-      if (flat(this.#p.model.paBits, lo, hi, true, r) !== WalkEnd.Done) return undefined;
+      if (flat(this.#p.model.paBits, lo, hi, true, r) !== WalkEnd.Done) return 0;
       pa = r.pa;
     } else if (this.#p.tlb.find(lo, hi, this.asid(), true, this.#fetchHit)) pa = this.#fetchHit.pa;
     else {
-      if (walk(s, this.#p.model.paBits, lo, hi, this, r) !== WalkEnd.Done) return undefined;
+      if (walk(s, this.#p.model.paBits, lo, hi, this, r) !== WalkEnd.Done) return 0;
       pa = r.pa;
     }
     const frame = this.#stage2.lookup(Math.floor(pa / 4096), false, true);
-    return frame < 0 ? undefined : (this.#i32[(frame + (pa % 4096)) >>> 2] as number);
+    return frame < 0 ? 0 : (this.#i32[(frame + (pa % 4096)) >>> 2] as number);
   }
 
   #record(a: AccessInfo, cause: number, gpa: number, onWalk: boolean): void {

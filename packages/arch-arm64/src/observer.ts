@@ -1,5 +1,5 @@
 /** A walk of stage 1 for people: every step, changing nothing. */
-import type { Walk, WalkStep } from '@faultyard/core';
+import type { Vm, Walk, WalkStep } from '@faultyard/core';
 import { flat } from './mmu/at.ts';
 import { leafShift, memoryType, PAGE, permitted } from './mmu/attributes.ts';
 import { TableRead, type TableReader, WalkEnd, walk, walkResult } from './mmu/walk.ts';
@@ -12,6 +12,33 @@ const KINDS: readonly string[] = ['address size', 'translation', 'access flag', 
 /** Words for a stage 1 FSC: `translation fault, level 2`. */
 export function faultName(fsc: number): string {
   return `${KINDS[fsc >> 2] ?? `FSC 0x${fsc.toString(16)}`} fault, level ${fsc & 3}`;
+}
+
+/**
+ * Reads tables as KVM and people do: through the VMM's mapping, whatever stage 2 has mapped just now, without consuming
+ * poison and without any effect.
+ */
+export function observerReader(vm: Vm): TableReader {
+  return {
+    readTable(gpa, out) {
+      if (vm.memory.hvaOf(gpa) === undefined) return TableRead.Stage2;
+      const d = new DataView(vm.memory.read(gpa, 8).buffer);
+      out.lo = d.getInt32(0, true);
+      out.hi = d.getInt32(4, true);
+      return TableRead.Ok;
+    },
+  };
+}
+
+/** The instruction word that a fetch from an address would find; `undefined` when nothing is there. */
+export function observeWord(v: Arm64Vcpu, lo: number, hi: number): number | undefined {
+  const r = walkResult();
+  const mmu = (v.state.lo(SR.SCTLR_EL1) & 1) !== 0;
+  const end = mmu
+    ? walk(v.state, v.model.paBits, lo, hi, observerReader(v.vm), r)
+    : flat(v.model.paBits, lo, hi, true, r);
+  if (end !== WalkEnd.Done || v.vm.memory.hvaOf(r.pa) === undefined) return undefined;
+  return new DataView(v.vm.memory.read(r.pa, 4).buffer).getInt32(0, true);
 }
 
 /** Walks as the vCPU's tables, registers and exception level are now. */
@@ -46,9 +73,8 @@ export function observe(v: Arm64Vcpu, gva: bigint, access: 'read' | 'write' | 'e
     ? walk(s, v.model.paBits, low(gva), high(gva), spy, r)
     : flat(v.model.paBits, low(gva), high(gva), kind === 2, r);
   if (end === WalkEnd.Fault) return { steps, fault: faultName(r.fsc) };
-  if (end === WalkEnd.Stage2)
-    return { steps, fault: `table at 0x${r.table.toString(16)} is not mapped by stage 2` };
-  if (end === WalkEnd.External) return { steps, fault: `external abort on the level ${r.level} table` };
+  if (end !== WalkEnd.Done)
+    return { steps, fault: `no memory at the level ${r.level} table, 0x${r.table.toString(16)}` };
   const a = r.attributes;
   const attributes = {
     el0: (a & PAGE.El0) !== 0,

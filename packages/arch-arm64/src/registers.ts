@@ -1,6 +1,7 @@
 /** Registers by name, for sessions and debuggers, and by KVM's ONE_REG id. */
 import type { RegisterInfo } from '@faultyard/core';
 import { disassemble } from './isa/disassemble.ts';
+import { observeWord } from './observer.ts';
 import { high, join, low, type Pair, PS, SR } from './state.ts';
 import type { FieldDef } from './sysregs/def.ts';
 import type { Arm64Vcpu } from './vcpu.ts';
@@ -190,7 +191,7 @@ export class RegisterNames {
     const v = this.#v;
     return Array.from({ length: count }, (_, i) => {
       const pc = BigInt.asUintN(64, gva + BigInt(4 * i));
-      const word = v.port.tryFetch(low(pc), high(pc));
+      const word = observeWord(v, low(pc), high(pc));
       if (word === undefined) return { pc, bytes: new Uint8Array(0), text: '<unreadable>' };
       const bytes = new Uint8Array(4);
       new DataView(bytes.buffer).setInt32(0, word, true);

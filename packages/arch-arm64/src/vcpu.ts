@@ -30,7 +30,7 @@ import { Tlb } from './mmu/tlb.ts';
 import { WalkEnd, type WalkResult, walkResult } from './mmu/walk.ts';
 import type { Model } from './model.ts';
 import { Next, type NextStep } from './next.ts';
-import { observe } from './observer.ts';
+import { observe, observerReader } from './observer.ts';
 import { externalAbort, type FaultInfo, type FaultPort, type KvmRules } from './points.ts';
 import { Presented, type PresentedAbort } from './presented.ts';
 import { type PsciPort, smccc } from './psci.ts';
@@ -237,6 +237,12 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     this.debt = 0;
     if (this.power === 'off' || this.waiting) return Stop.Wait;
     if (this.presented.waits) return Stop.Handle;
+    this.#inside = true;
+    const stop = this.#run(slice);
+    this.#inside = false;
+    return stop;
+  }
+  #run(slice: number): StopReason {
     const cpu = this.cpu;
     this.#lookAhead();
     while (this.retired < slice) {
@@ -520,7 +526,15 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     this.debt++;
   }
   injectSea(iabt: boolean, far: bigint): boolean {
-    const done = injectSea(this, this.rules, this.fault, this.port, this.model.paBits, iabt, far);
+    const done = injectSea(
+      this,
+      this.rules,
+      this.fault,
+      observerReader(this.vm),
+      this.model.paBits,
+      iabt,
+      far,
+    );
     if (done) {
       // an injected abort cancels a pending MMIO completion: PC must not be stepped past
       this.core.cancelDevice();

@@ -198,6 +198,30 @@ function ranges(granule: Granule): string {
 ${TARGET}${s.tables.text()}`;
 }
 
+/** PSTATE.PAN and UAO: what EL1 and LDTR may reach (the n1 only). */
+function privileges(): string {
+  const s = space(12);
+  let body = '';
+  const before = ['  msr pan, #1', '  .inst 0xd500417f // msr uao, #1', '  msr pan, #1\n  .inst 0xd500417f'];
+  [0, EL0, RO, EL0 | RO].forEach((ap, i) => {
+    const va = TEST_VA + i * 4096;
+    s.tables.set(va, 3, `target + ${ap | AF | SH | 3}`);
+    for (const state of before) {
+      const load = `  ldr x2, =${va}\n${state}\n`;
+      for (const access of [
+        'ldr x3, [x2, #0x100]',
+        'str x3, [x2, #0x100]',
+        'ldtr x3, [x2, #0x80]',
+        'sttr x3, [x2, #0x80]',
+      ])
+        body += expectTrap(`${load}  ${access}\n  svc #1`);
+      body += expectTrap(`${load}  at s1e1r, x2\n  isb\n  mrs x25, par_el1\n  svc #2`);
+      body += `${report('x25')}${expectTrap(`${load}  dc civac, x2\n  svc #3`)}  b 7f\n  .ltorg\n7:\n`;
+    }
+  });
+  return `${enable(s)}${body}  b finish\n.ltorg\n${TARGET}${s.tables.text()}\n`;
+}
+
 /** SCTLR_EL1.WXN: code is read-only here, the stack lies in a writable alias. */
 function writableNeverExecutable(): string {
   const s = space(12);
@@ -298,6 +322,7 @@ export const walkImages: readonly SystemImage[] = [
   image('faults-64k-39', 'cortex-a57', 'the same with 64K -> FSC', () => faults(16, 39)),
   image('ranges-4k', 'cortex-a57', 'TTBR1, TBI, EPD1 -> every access and AT', () => ranges(12)),
   image('ranges-16k', 'neoverse-n1', 'TTBR1, TBI, EPD1 -> every access and AT', () => ranges(14)),
+  image('privileges', 'neoverse-n1', 'PAN and UAO with every AP -> loads, LDTR, AT, DC', privileges),
   image('wxn', 'cortex-a57', 'SCTLR_EL1.WXN -> writable pages are not executable', writableNeverExecutable),
   image(
     'tlbi',
