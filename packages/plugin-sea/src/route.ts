@@ -2,7 +2,7 @@
  * KVM's way of a guest's synchronous external abort (arch/arm64/kvm/mmu.c kvm_handle_guest_sea, 6.19):
  * capture at EL2, offer it to the host firmware, decide who owns it, and make an exit of the rest.
  */
-import type { ExternalAbort, ExternalAbortQuestion } from '@faultyard/arch-arm64';
+import type { ExternalAbortQuestion } from '@faultyard/arch-arm64';
 import { at, type Exit, gpa, gva, hva, type Task } from '@faultyard/core';
 import type { Claims } from './claim.ts';
 import { seaFlags } from './exit.ts';
