@@ -28,9 +28,18 @@ interface Band {
 export interface MatrixLayout {
   readonly bands: readonly Band[];
   readonly labelWidth: number;
+  /** What stands between two columns. */
+  readonly separator: string;
 }
 
-const SEPARATOR = ' │ ';
+const WIDE = ' │ ';
+const NARROW = '│';
+/** What is tried, the most readable first. */
+const LAYOUTS: readonly { readonly detail: Detail; readonly separator: string }[] = [
+  { detail: 'full', separator: WIDE },
+  { detail: 'heads', separator: WIDE },
+  { detail: 'heads', separator: NARROW },
+];
 /** A mark and a blank before the code. */
 const MARK = 2;
 
@@ -80,40 +89,40 @@ export function layoutMatrix(
     );
   const natural = (column: string, detail: Detail): number =>
     Math.max(column.length, ...codes(column).map((c) => MARK + words(c, detail).join(' ').length));
-  const total = (widths: readonly number[]): number => widths.reduce((a, w) => a + w + SEPARATOR.length, 0);
-  for (const detail of ['full', 'heads'] as const) {
+  const total = (widths: readonly number[], separator: string): number =>
+    widths.reduce((a, w) => a + w + separator.length, 0);
+  for (const { detail, separator } of LAYOUTS) {
     const widths = columns.map((c) => longest(c, detail));
-    if (total(widths) > room) continue;
+    const used = total(widths, separator);
+    if (used > room) continue;
     widen(
       widths,
       columns.map((c) => natural(c, detail)),
-      room - total(widths),
+      room - used,
     );
-    return { bands: [{ columns, widths, detail }], labelWidth };
+    return { bands: [{ columns, widths, detail }], labelWidth, separator };
   }
   const bands: Band[] = [];
   let at = 0;
   while (at < columns.length) {
     const widths: number[] = [];
     for (const column of columns.slice(at)) {
-      const w = Math.min(longest(column, 'heads'), room - SEPARATOR.length);
-      if (widths.length > 0 && total([...widths, w]) > room) break;
+      const w = Math.min(longest(column, 'heads'), room - WIDE.length);
+      if (widths.length > 0 && total([...widths, w], WIDE) > room) break;
       widths.push(w);
     }
     bands.push({ columns: columns.slice(at, at + widths.length), widths, detail: 'heads' });
     at += widths.length;
   }
-  return { bands, labelWidth };
+  return { bands, labelWidth, separator: WIDE };
 }
 
 /** The header of a band: its columns' names and a rule. */
 export function headerLines(layout: MatrixLayout, band: Band, colors: Colors): string[] {
   const names = band.columns.map((c, i) => colors.bold(c.slice(0, band.widths[i]).padEnd(band.widths[i]!)));
-  const rule = band.widths.map((w) => '─'.repeat(w)).join('─┼─');
-  return [
-    `${' '.repeat(layout.labelWidth)}${SEPARATOR}${names.join(SEPARATOR)}`.trimEnd(),
-    colors.dim(`${'─'.repeat(layout.labelWidth)}─┼─${rule}`),
-  ];
+  const cross = layout.separator.replaceAll(' ', '─').replace('│', '┼');
+  const rule = ['─'.repeat(layout.labelWidth), ...band.widths.map((w) => '─'.repeat(w))].join(cross);
+  return [`${[' '.repeat(layout.labelWidth), ...names].join(layout.separator)}`.trimEnd(), colors.dim(rule)];
 }
 
 /** One row of a band, on as many lines as its widest cell needs. A missing cell is `n/a`. */
@@ -129,7 +138,7 @@ export function rowLines(
   return Array.from({ length: height }, (_, k) => {
     const label = (k === 0 ? row : '').padEnd(layout.labelWidth);
     const cells = drawn.map((d, i) => d[k] ?? ' '.repeat(band.widths[i]!));
-    return `${label}${SEPARATOR}${cells.join(SEPARATOR)}`.trimEnd();
+    return `${[label, ...cells].join(layout.separator)}`.trimEnd();
   });
 }
 

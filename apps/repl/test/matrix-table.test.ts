@@ -46,6 +46,13 @@ describe('a decision table', () => {
     expect(text).toContain('INJ');
     expect(text).not.toContain('92000010');
   });
+  test('narrower still -> the bars move together before the table is cut', () => {
+    const widths = [24, 26, 28, 30, 32, 34, 36].map((w) =>
+      layoutMatrix(['1', '7a'], COLUMNS, (c) => [CODES[c] ?? ''], w),
+    );
+    expect(widths.filter((l) => l.bands.length === 1 && l.separator === '│').length).toBeGreaterThan(0);
+    for (const l of widths) if (l.separator === '│') expect(l.bands).toHaveLength(1);
+  });
   test('too narrow for all columns -> cut into bands that each have the header', () => {
     const layout = layoutMatrix(['1'], COLUMNS, () => ['ABCDEFGHIJ KLMNOPQRST'], 44);
     expect(layout.bands.length).toBeGreaterThan(1);
