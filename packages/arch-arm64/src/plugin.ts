@@ -9,7 +9,7 @@ import {
   type Point,
   type Vm,
 } from '@faultyard/core';
-import { createEngine, type Engine } from '@faultyard/engine';
+import { checkHandler, createEngine, type Engine, type Handler } from '@faultyard/engine';
 import { ARM64_OPS } from './events.ts';
 import { PluginGuards } from './guard-bits.ts';
 import type { Feature, Form } from './isa/form.ts';
@@ -94,10 +94,14 @@ function isaOf(
   const hit = known.find((k) => k.extra.length === extra.length && k.extra.every((f, i) => f === extra[i]));
   if (hit) return hit.isa;
   const isa = a64({ features: [...features], forms: extra, owner: (form) => owners.get(form) ?? 'arm64' });
-  // mistakes in the syntax of added rows show now, not when somebody assembles
+  // mistakes in added rows show now, not when somebody assembles or runs them
   for (const row of isa.table.rows) {
     const plugin = owners.get(row.form);
-    if (plugin !== undefined) blaming(plugin, () => syntaxOf(row));
+    if (plugin === undefined) continue;
+    blaming(plugin, row.form, () => {
+      syntaxOf(row);
+      for (const { index } of row.variants) checkHandler(isa, isa.handlers[index] as Handler);
+    });
   }
   known.push({ extra, isa });
   return isa;

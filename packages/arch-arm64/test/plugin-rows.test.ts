@@ -230,6 +230,11 @@ describe('mistakes of a plugin, when the VM is made', () => {
       /^FY_PLUGIN_INVALID: plugin zeta: row "ACME POP": <colour> is neither/,
     ],
     [
+      'a meaning that asks for a field the record lacks',
+      () => making(rows({ name: 'ZETA', sem: (b, f) => b.set(f.slot('rx'), b.c64(0)) })),
+      /^FY_PLUGIN_INVALID: plugin zeta: row "ZETA": .*no record field "rx"/,
+    ],
+    [
       "the architecture's encoding",
       () => making(regs({ enc: [3, 0, 1, 0, 0] })),
       /^FY_PLUGIN_CLASH: system register ACME_CTL_EL1 \(3, 0, 1, 0, 0\) is defined by both zeta and arm64 \(SCTLR_EL1\)/,

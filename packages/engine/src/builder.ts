@@ -1,13 +1,16 @@
 /** The {@link Builder} that records a semantic function as statements and expressions. */
+import { FaultyardError } from '@faultyard/core';
 import * as fold from './fold.ts';
 import type { AccessOptions, Builder, Expr, Fields, I32, I64, Size, Slot, Ty } from './ir.ts';
 import type { Isa } from './isa.ts';
 import { type AccessSite, type Node, nodeOf, type Program, type Statement } from './node.ts';
 import { I, L } from './wasm/op.ts';
 
-/** An instruction set's author used the builder against its rules; the message names the handler. */
-export class SemanticsError extends Error {
-  override readonly name: string = 'SemanticsError';
+/** An instruction set's author used the builder against its rules (FY_INSTRUCTION); the message names the handler. */
+export class SemanticsError extends FaultyardError {
+  constructor(why: string) {
+    super('FY_INSTRUCTION', { why, fix: 'correct the meaning of that instruction' });
+  }
 }
 
 /** Longest single access in bytes. */

@@ -1,5 +1,6 @@
 /** How instructions are run fast: semantics emitted as WebAssembly, a software TLB, execution tiers. Knows no ISA. */
 export { MAX_ACCESS, SemanticsError } from './builder.ts';
+export { checkHandler } from './check.ts';
 export {
   Access,
   type AccessInfo,

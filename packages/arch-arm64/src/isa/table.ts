@@ -89,7 +89,7 @@ export function buildTable(
       throw new TableError({ what: 'instruction row', name: form.name, plugin, other, fix: 'rename one' });
     }
     names.set(form.name, form);
-    rows.push(blaming(owner(form), () => compileRow(form, variants)));
+    rows.push(blaming(owner(form), form, () => compileRow(form, variants)));
   }
   checkOverlaps(rows, owner);
   const root = grow(rows, 0);
@@ -119,12 +119,17 @@ export function buildTable(
 }
 
 /** Does `f`, which looks at a row of `plugin`: a mistake in it is that plugin's (FY_PLUGIN_INVALID). */
-export function blaming<T>(plugin: string, f: () => T): T {
+export function blaming<T>(plugin: string, form: Form, f: () => T): T {
   try {
     return f();
   } catch (e) {
-    if (plugin === 'arm64' || !(e instanceof TableError)) throw e;
-    throw new FaultyardError('FY_PLUGIN_INVALID', { plugin, why: e.fields.why });
+    if (plugin === 'arm64' || !(e instanceof FaultyardError && e.code === 'FY_INSTRUCTION')) throw e;
+    const row = `row "${form.name}"`;
+    const said = String(e.fields.why);
+    throw new FaultyardError('FY_PLUGIN_INVALID', {
+      plugin,
+      why: said.startsWith(row) ? said : `${row}: ${said}`,
+    });
   }
 }
 
