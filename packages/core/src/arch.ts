@@ -99,6 +99,7 @@ export interface ArchVcpu {
   ): readonly { readonly pc: bigint; readonly bytes: Uint8Array; readonly text: string }[];
   /** State. */
   readonly cells: readonly Cell[];
+  /** Gives back what the vCPU holds in host memory. */
   dispose(): void;
 }
 
@@ -112,5 +113,6 @@ export interface ArchDef {
   readonly stage2: Stage2Rules;
   /** End of the user half of the VMM's address space, in bytes. */
   readonly taskSize: number;
+  /** Makes the architecture's part of a vCPU; called once for each, when the VM is made. */
   createVcpu(vm: Vm, vcpu: Vcpu): ArchVcpu;
 }

@@ -19,7 +19,9 @@ export interface Cell<T extends Plain = Plain> {
   readonly version: number;
   /** `guest` state is hashed; `vmm` state (device models, handler counters) is saved with it and hashed apart. */
   readonly side: 'guest' | 'vmm';
+  /** The value now; plain data that later changes do not reach. */
   read(): T;
+  /** Takes a value that {@link read} of the same version gave. */
   write(v: T): void;
 }
 

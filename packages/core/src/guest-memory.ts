@@ -139,7 +139,14 @@ export class GuestMemory {
     const hva = this.hvaOf(gpa);
     if (hva === undefined) return;
     const r = yield* memoryFailure(this.#mm, hva);
-    if (r.signal) send({ signal: 'SIGBUS', code: to === 'main' ? 'BUS_MCEERR_AO' : 'BUS_MCEERR_AR', addr: r.addr, lsb: r.lsb, to });
+    if (r.signal)
+      send({
+        signal: 'SIGBUS',
+        code: to === 'main' ? 'BUS_MCEERR_AO' : 'BUS_MCEERR_AR',
+        addr: r.addr,
+        lsb: r.lsb,
+        to,
+      });
   }
 
   #number(a: bigint | number): number {

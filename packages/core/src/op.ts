@@ -72,6 +72,7 @@ export interface OpCodec<N extends OpName = OpName> {
   readonly size: number;
   /** Reads the argument. @throws KvmError EFAULT for a pointer that leads nowhere. */
   decode(arg: DataView, user: UserSpace): OpMap[N]['arg'];
+  /** Writes the argument; what it points to goes into the memory of the VMM process. */
   encode(arg: OpMap[N]['arg'], out: DataView, user: UserSpace): void;
   /** Writes a result into the struct, or where it points (KVM_GET_*). Without it the result is ioctl's own. */
   result?(r: OpMap[N]['result'], out: DataView, user: UserSpace): void;

@@ -11,6 +11,7 @@ export interface Point<In, Out> {
 /** What one plugin added at a point. */
 export interface Contribution<In, Out> {
   readonly plugin: string;
+  /** What it answers. */
   fn(i: In): Out;
 }
 

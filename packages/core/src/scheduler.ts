@@ -1,7 +1,7 @@
 /** Which vCPU runs next, and for how many instructions. */
 import { FaultyardError } from './errors.ts';
 import type { Exit, ExitKind } from './exit.ts';
-import type { Vcpu } from './vcpu.ts';
+import { checkBudget, type Vcpu } from './vcpu.ts';
 import type { Vm } from './vm.ts';
 
 /**
@@ -81,8 +81,12 @@ export class Scheduler {
     if (!this.#inRound) this.#vm.clock.advanceTo(v.now);
   }
 
-  /** Steps the schedule to the next exit of any vCPU. */
+  /**
+   * Steps the schedule to the next exit of any vCPU.
+   * @throws FaultyardError FY_ARGUMENT for a budget that is no positive whole number.
+   */
   run<E extends ExitKind>(vcpus: readonly Vcpu<E>[], budget: number): Exit<E> {
+    checkBudget(budget);
     let left = budget;
     let last = vcpus[0] as Vcpu<E>;
     while (left > 0) {
@@ -97,7 +101,7 @@ export class Scheduler {
       last = v;
       const n = Math.min(turn.left, left);
       const before = v.retired;
-      const out = (v.open ? undefined : v.begin(n)) ?? v.enterGuest(n);
+      const out = (v.open ? undefined : v.begin()) ?? v.enterGuest(n);
       const ran = v.retired - before;
       left -= ran;
       turn.left -= ran;

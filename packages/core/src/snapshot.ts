@@ -18,6 +18,7 @@ export interface Snapshot {
   readonly memory: MemoryImage;
   /** State of core itself. */
   readonly core: CoreState;
+  /** Gives back the memory that only this snapshot holds. */
   dispose(): void;
 }
 

@@ -39,6 +39,17 @@ export const DEFAULT_BUDGET = 1_000_000_000;
 /** Longest stretch without looking at signals and deadlines, in instructions. */
 const SLICE = 1_000_000;
 
+/** @throws FaultyardError FY_ARGUMENT for a budget that is no positive whole number. */
+export function checkBudget(budget: number): void {
+  if (!(Number.isSafeInteger(budget) && budget > 0))
+    throw new FaultyardError('FY_ARGUMENT', {
+      what: 'budget',
+      value: budget,
+      why: 'is not a positive whole number',
+      fix: 'give the number of instructions to run',
+    });
+}
+
 /** A vCPU of a VM. `E`: the kinds of exit it can return. */
 export class Vcpu<E extends ExitKind = ExitKind> {
   readonly id: number;
@@ -77,6 +88,7 @@ export class Vcpu<E extends ExitKind = ExitKind> {
   get pc(): bigint {
     return this.arch.pc;
   }
+  /** Sets it. 64 bits. */
   set pc(v: bigint) {
     this.arch.pc = v;
   }
@@ -116,8 +128,9 @@ export class Vcpu<E extends ExitKind = ExitKind> {
    * @param budget instructions after which a `budget` exit is returned (>= 1).
    */
   run(budget: number = DEFAULT_BUDGET): Exit<E> {
+    checkBudget(budget);
     this.vm.scheduler.alone();
-    const early = this.begin(budget);
+    const early = this.begin();
     if (early) return early;
     const before = this.retired;
     for (;;) {
@@ -155,7 +168,8 @@ export class Vcpu<E extends ExitKind = ExitKind> {
    * `vcpu<n>.wait` while it waits, and whatever points KVM's own work passes.
    */
   *runTask(budget: number = DEFAULT_BUDGET, slice: number = SLICE): Task<Exit<E>> {
-    const early = this.begin(budget);
+    checkBudget(budget);
+    const early = this.begin();
     if (early) return early;
     const arch = this.arch;
     const before = this.retired;
@@ -178,14 +192,7 @@ export class Vcpu<E extends ExitKind = ExitKind> {
   }
 
   /** What KVM_RUN does before the guest is entered; an exit if it does not get that far. */
-  begin(budget: number): Exit<E> | undefined {
-    if (!(Number.isSafeInteger(budget) && budget > 0))
-      throw new FaultyardError('FY_ARGUMENT', {
-        what: 'budget',
-        value: budget,
-        why: 'is not a positive whole number',
-        fix: 'give the number of instructions to run',
-      });
+  begin(): Exit<E> | undefined {
     if (this.now < this.vm.clock.now) this.now = this.vm.clock.now;
     this.open = true;
     const d = this.device;

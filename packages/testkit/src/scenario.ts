@@ -49,6 +49,7 @@ export interface Scenario {
   readonly title: string;
   /** What happens and why, for a reader who has not seen the sheet. */
   readonly prose: string;
+  /** Drives the fault path under one case and says what was seen. */
   run(c: ScenarioCase): Outcome;
 }
 
@@ -122,6 +123,7 @@ export interface MatrixCell {
   readonly expected: string;
   /** Words of the source. */
   readonly why?: string;
+  /** Runs the cell live; `actual` is the outcome. */
   run(o?: Pick<RunOptions, 'set' | 'way'>): ScenarioResult & { readonly actual: string };
 }
 

@@ -26,12 +26,14 @@ export interface MmuNotifier {
   invalidateEnd(start: number, end: number): void;
   /** The same for indices of a guest_memfd. */
   gmemStart(gmem: GuestMemfd, start: number, end: number): void;
+  /** The invalidation that {@link gmemStart} began is over. */
   gmemEnd(gmem: GuestMemfd, start: number, end: number): void;
   /**
    * The frame behind a page was replaced by a copy, or became poisoned or healed. Not an invalidation: nothing the
    * modelled kernel can see has happened.
    */
   refresh(page: number): void;
+  /** {@link refresh} for a page of a guest_memfd, by its index. */
   gmemRefresh(gmem: GuestMemfd, index: number): void;
   /** Every page is shared with a snapshot from now on. */
   shared(): void;
@@ -40,7 +42,9 @@ export interface MmuNotifier {
    * which drops every fast translation, so these need not.
    */
   forget(page: number): void;
+  /** {@link forget} for a page of a guest_memfd, by its index. */
   gmemForget(gmem: GuestMemfd, index: number): void;
+  /** Drops every mapping: the whole space changes or goes away. */
   forgetAll(): void;
 }
 
@@ -439,6 +443,7 @@ export class AddressSpace {
         if (v.backing === b && index >= v.offset && index < v.offset + (v.end - v.start))
           for (const n of this.#notifiers) n.forget(v.start + (index - v.offset));
   }
+  /** Tells every notifier to forget all it has mapped. */
   sayForgetAll(): void {
     for (const n of this.#notifiers) n.forgetAll();
   }
@@ -446,6 +451,7 @@ export class AddressSpace {
   get ids(): number {
     return this.#ids;
   }
+  /** For snapshots. */
   set ids(n: number) {
     this.#ids = n;
   }

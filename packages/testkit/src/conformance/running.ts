@@ -67,8 +67,13 @@ export function running(make: () => Subject): Case[] {
       same(v.run(10).kind, 'budget', 'run without it');
     }),
     inLab(make, 'a budget that is no positive whole number -> FY_ARGUMENT, nothing changed', (lab) => {
-      const { vm } = lab.make([[{ do: 'spin' }]]);
-      for (const b of [0, -1, 1.5, Number.NaN, Infinity]) refused(vm, 'FY_ARGUMENT', () => first(vm).run(b));
+      const { vm } = lab.make([[{ do: 'spin' }], [{ do: 'spin' }]]);
+      // a round is under way
+      vm.run(5);
+      for (const b of [0, -1, 1.5, Number.NaN, Infinity]) {
+        refused(vm, 'FY_ARGUMENT', () => first(vm).run(b));
+        refused(vm, 'FY_ARGUMENT', () => vm.run(b));
+      }
     }),
     inLab(make, 'every register -> read and written by name; unknown names are refused', (lab) => {
       const { vm } = lab.make([[{ do: 'spin' }]]);

@@ -38,6 +38,7 @@ export interface Subject {
   readonly result: string;
   /** Kind of exit of an `end` step. */
   readonly end: ExitKind;
+  /** Makes a program of steps, one after the other. */
   assemble(steps: readonly Step[]): Code;
   /** Makes a vCPU ready to run from `entry`. */
   start(vcpu: Vcpu, entry: number): void;
@@ -52,5 +53,6 @@ export interface Subject {
 export interface Case {
   /** Stimulus -> observer: observation. */
   readonly name: string;
+  /** Carries it out. @throws Error that says what the architecture does instead. */
   run(): void;
 }

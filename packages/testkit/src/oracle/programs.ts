@@ -67,6 +67,7 @@ export interface CaptureOptions {
   readonly record: URL;
   /** Why it cannot run here ({@link missing}), or `undefined`. */
   readonly unless: string | undefined;
+  /** Runs the oracle here and returns what it says. */
   live(): string;
 }
 

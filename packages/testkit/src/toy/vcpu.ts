@@ -262,6 +262,7 @@ export class ToyVcpu implements ArchVcpu {
       },
     };
   }
+  /** Gives the vCPU's block in host memory back. */
   dispose(): void {
     this.cpu.dispose();
   }
