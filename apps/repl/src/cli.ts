@@ -105,7 +105,7 @@ export async function cli(
   { io, version, builtin, load }: Surroundings,
 ): Promise<number> {
   try {
-    const { command, rest } = findCommand(args);
+    const { command, rest } = findCommand(args[0] === 'help' ? [...args.slice(1), '--help'] : args);
     const { values, positionals } = parse(rest, command);
     if (values['help']) {
       line(io.out, command ? commandHelp(command) : generalHelp());

@@ -169,9 +169,10 @@ export function startSession(options: SessionOptions): Session {
 
 /** Errors thrown after their line has ended (by a timer, a rejected promise) are reported like the others. */
 function onLateErrors(server: REPLServer, report: (error: unknown) => void): void {
-  const { _domain: domain } = server as unknown as { _domain: EventEmitter };
-  domain.removeAllListeners('error');
-  domain.on('error', report);
+  // Node 20 to 24 catch them in a domain; a Node without it reports them by itself
+  const { _domain: domain } = server as unknown as { _domain?: EventEmitter };
+  domain?.removeAllListeners('error');
+  domain?.on('error', report);
 }
 
 /** Hands a pipe's lines over one at a time: the next when the prompt would be shown again. */

@@ -126,6 +126,7 @@ describe('help and version', () => {
       expect(out).toMatch(new RegExp(`^  ${name}\\b`, 'm'));
     expect(status).toBe(0);
     expect((await command(['run', '--help'])).out).toContain('--set <knob>=<value>');
+    expect((await command(['help', 'run'])).out).toContain('--set <knob>=<value>');
   });
   test('--version -> the version', async () => {
     expect((await command(['--version'])).out).toBe('1.2.3\n');

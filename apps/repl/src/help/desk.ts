@@ -190,6 +190,10 @@ export function openDesk(options: DeskOptions): HelpDesk {
     ];
   };
 
+  /** Whether a function is one of the session's own. */
+  const isGlobal = (value: unknown): boolean =>
+    Object.values(Object.getOwnPropertyDescriptors(options.globals())).some((d) => d.value === value);
+
   /** The name of a value that is not text: the global it is, its class, or its own name. */
   const nameOf = (value: object, vm: Vm | undefined): string[] => {
     const global = Object.entries(Object.getOwnPropertyDescriptors(options.globals())).find(
@@ -219,6 +223,8 @@ export function openDesk(options: DeskOptions): HelpDesk {
       if (isPlugin(about)) return new Help(pluginTopics(about));
       if ((typeof about !== 'object' && typeof about !== 'function') || about === null)
         throw new UserError(`help takes a function, an object or a name, not ${String(about)}`);
+      const brought = typeof about === 'function' && !isGlobal(about) ? library.named(about.name) : [];
+      if (brought.some((d) => d.kind === 'function')) return new Help(unique(brought.map(docTopic)));
       for (const name of nameOf(about, vm)) {
         const topics = byName(name, vm);
         if (topics.length > 0) return new Help(unique(topics));
