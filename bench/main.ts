@@ -11,7 +11,7 @@ import { exitRates } from './exits.ts';
 import { cpuClock, median, wall } from './measure.ts';
 import { memoryRows } from './memory.ts';
 import { ok, type Row, table } from './report.ts';
-import { checksum, qemuVersion, runGuest, runQemu, speedImage } from './speed.ts';
+import { checksum, qemuVersion, runGuest, runQemu, speedGuest, speedImage } from './speed.ts';
 
 const { values: flags, positionals: wanted } = parseArgs({
   options: { json: { type: 'boolean', default: false }, quick: { type: 'boolean', default: false } },
@@ -42,10 +42,11 @@ const off = image('off.bin', offImage());
 
 function speed(): void {
   const scale = flags.quick ? 1 : 10;
-  const guest = speedImage(scale);
+  const images = speedGuest(directory);
+  const guest = speedImage(images, scale);
   const ours: number[] = [];
   const theirs: number[] = [];
-  const warm = runGuest(speedImage(1).bytes, clock);
+  const warm = runGuest(speedImage(images, 1).bytes, clock);
   const right = checksum(runGuest(guest.bytes, clock).text);
   for (let i = 0; i < ROUNDS; i++) {
     say(`speed ${i + 1}/${ROUNDS}`);
@@ -58,7 +59,7 @@ function speed(): void {
     theirs.push(r.instructions / (q.ms - runQemu(off).ms) / 1000);
   }
   const group = 'speed';
-  rows.push({ group, name: 'guest, once warm', value: median(ours), unit: 'MIPS' });
+  rows.push({ group, name: 'guest, once warm', value: median(ours), unit: 'MIPS', note: images.origin });
   rows.push({
     group,
     name: 'guest, first 0.2 G instructions of the process',

@@ -1,6 +1,7 @@
 /** Guest speed: the speed guest on this engine through the public API, and on QEMU TCG where it is installed. */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { arm64 } from '@faultyard/arch-arm64';
 import { createVm } from '@faultyard/core';
@@ -60,8 +61,24 @@ export function runQemu(image: string): { readonly ms: number; readonly text: st
   return { ms: (um * 60 + us + sm * 60 + ss) * 1000, text: r.stdout };
 }
 
-/** The speed guest's image. */
-export function speedImage(scale: 1 | 10): { readonly path: string; readonly bytes: Uint8Array } {
-  const path = here(`guest/speed-${scale}.elf`);
+/** Where the speed guest's images are, and where they come from. */
+export interface SpeedGuest {
+  readonly directory: string;
+  readonly origin: string;
+}
+
+/** Builds the speed guest into `directory` if a cross compiler is there, else takes the committed images. */
+export function speedGuest(directory: string): SpeedGuest {
+  const r = spawnSync('sh', [here('guest/build.sh'), directory], { encoding: 'utf8' });
+  if (r.status === 0) return { directory, origin: `guest built now by ${r.stdout.trim()}` };
+  return { directory: here('guest'), origin: 'committed guest image' };
+}
+
+/** An image of the speed guest. */
+export function speedImage(
+  g: SpeedGuest,
+  scale: 1 | 10,
+): { readonly path: string; readonly bytes: Uint8Array } {
+  const path = join(g.directory, `speed-${scale}.elf`);
   return { path, bytes: readFileSync(path) };
 }

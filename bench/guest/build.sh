@@ -1,14 +1,16 @@
 #!/bin/sh
-# Rebuilds the committed guest images beside this script. Needs a GNU cross compiler for AArch64 (or CROSS=prefix).
+# Builds the guest images: the committed ones beside this script, or into the directory given. Needs a GNU cross
+# compiler for AArch64 (or CROSS=prefix).
 set -eu
 cd "$(dirname "$0")"
+out=${1-.}
 cross=${CROSS-aarch64-linux-gnu-}
 flags="-O2 -ffreestanding -nostdlib -static -fno-pic -no-pie -march=armv8-a -mgeneral-regs-only -mno-outline-atomics
   -fno-tree-vectorize -fno-tree-loop-distribute-patterns -fno-stack-protector -fno-asynchronous-unwind-tables"
 for scale in 1 10; do
   # shellcheck disable=SC2086
   "${cross}gcc" $flags -DSCALE=$scale -T link.ld -Wl,--build-id=none,-z,max-page-size=4096,--no-warn-rwx-segments \
-    start.S speed.c -o "speed-$scale.elf"
-  "${cross}strip" "speed-$scale.elf"
+    start.S speed.c -o "$out/speed-$scale.elf"
+  "${cross}strip" "$out/speed-$scale.elf"
 done
 "${cross}gcc" --version | head -n 1
