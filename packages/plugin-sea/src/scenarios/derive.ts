@@ -14,6 +14,8 @@ export interface Touch {
   readonly v: bigint;
   /** Its gpa page. */
   readonly i: bigint;
+  /** What the guest's checksum over untouched memory must be. */
+  readonly checksum: bigint;
   /** The instruction maintains caches: it completes on a hole without an access. */
   readonly cmo: boolean;
 }
@@ -80,7 +82,7 @@ export function derive(seen: readonly Seen[], t: Touch): string {
     } else out.push(`DIR(${where},${address(r.far)}${aborting(r)})`);
   };
   const note = (r: TrapRecord, hole: boolean, later: readonly Seen[]): void => {
-    const lives = later.some((s) => s.saw === 'record' && s.record.note === 'finished');
+    const lives = later.some((s) => s.saw === 'record' && finished(s.record, t));
     switch (r.note) {
       case 'trap':
         trap(r, hole);
@@ -145,6 +147,14 @@ export function derive(seen: readonly Seen[], t: Touch): string {
     }
   });
   return out.join(' ');
+}
+
+/** Heartbeats of a guest that came to its end. */
+const HEARTBEATS = 100n;
+
+/** The guest lives: it went on to its end, its heart beat, and memory nobody touched is what it was. */
+function finished(r: TrapRecord, t: Touch): boolean {
+  return r.note === 'finished' && r.far === HEARTBEATS && r.esr === t.checksum;
 }
 
 /** `X(esr[,gva=g][,gpa=g][,flags=n])`. */

@@ -53,7 +53,13 @@ export class Lab {
     this.plan = plan;
     const image = guestOf(c.entry, plan.guest);
     this.image = image;
-    this.touch = { pc: plan.fetch ? plan.v : image.stimulus, v: plan.v, i: plan.i, cmo: plan.cmo };
+    this.touch = {
+      pc: plan.fetch ? plan.v : image.stimulus,
+      v: plan.v,
+      i: plan.i,
+      cmo: plan.cmo,
+      checksum: image.checksum,
+    };
     const options = {
       image,
       knobs: c.knobs,

@@ -16,6 +16,7 @@ export interface SeaStep {
   on(e: SeaEvent, p: SeaPolicy): StepResult;
   /** State that snapshots keep. */
   save?(): Plain;
+  /** Takes what {@link save} gave. */
   restore?(v: Plain): void;
 }
 
