@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { pagesOf, withTables } from '../scripts/tables/page.ts';
@@ -32,4 +32,10 @@ describe('tables in pages', () => {
     expect(withTables('a.md', text)).not.toBe(text);
     expect(() => withTables('a.md', '<!-- table x -->\n<!-- end of table -->')).toThrow(/no table x/);
   });
+});
+
+test('typedoc.json -> demands documentation of every package', () => {
+  const { packagesRequiringDocumentation } = JSON.parse(readFileSync(join(root, 'typedoc.json'), 'utf8'));
+  const packages = readdirSync(join(root, 'packages')).map((name) => `@faultyard/${name}`);
+  expect(packagesRequiringDocumentation).toEqual(packages.sort());
 });

@@ -94,6 +94,7 @@ export const OLDEST_RULES: KvmRules = {
 
 /** Rules of this VM: later contributions override earlier ones; what nobody says is {@link OLDEST_RULES}. */
 export const kvmRules: Point<void, Partial<KvmRules>> & {
+  /** Joins contributions over `OLDEST_RULES`. */
   combine(f: readonly (() => Partial<KvmRules>)[]): () => KvmRules;
 } = {
   id: 'arm64.kvm-rules',

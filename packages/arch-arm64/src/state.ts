@@ -139,12 +139,15 @@ export class Arm64State {
   }
 
   // ---- pc ------------------------------------------------------------------------------------------------------
+  /** Low half of the program counter. */
   get pcLo(): number {
     return this.i32[this.places.pc] as number;
   }
+  /** High half of the program counter. */
   get pcHi(): number {
     return this.i32[this.places.pc + 1] as number;
   }
+  /** Sets the program counter from its halves. */
   setPc(lo: number, hi: number): void {
     this.i32[this.places.pc] = lo;
     this.i32[this.places.pc + 1] = hi;
@@ -158,26 +161,32 @@ export class Arm64State {
   }
 
   // ---- general registers, by engine slot -----------------------------------------------------------------------
+  /** Low half of X register `slot`; 31 is the current stack pointer. */
   xLo(slot: number): number {
     return this.i32[this.places.x + slot * 2] as number;
   }
+  /** High half of X register `slot`. */
   xHi(slot: number): number {
     return this.i32[this.places.x + slot * 2 + 1] as number;
   }
+  /** Sets X register `slot` from halves. */
   setX(slot: number, lo: number, hi: number): void {
     this.i32[this.places.x + slot * 2] = lo;
     this.i32[this.places.x + slot * 2 + 1] = hi;
   }
 
   // ---- system registers ----------------------------------------------------------------------------------------
+  /** Low half of system register `slot` (`SR`). */
   lo(slot: number): number {
     const b = this.#block[slot] as number;
     return (b ? this.i32[b] : this.sys[slot * 2]) as number;
   }
+  /** High half of system register `slot`. */
   hi(slot: number): number {
     const b = this.#block[slot] as number;
     return (b ? this.i32[b + 1] : this.sys[slot * 2 + 1]) as number;
   }
+  /** Sets system register `slot` from halves; its effects are the caller's business. */
   put(slot: number, lo: number, hi: number): void {
     const b = this.#block[slot] as number;
     if (b) {
@@ -199,6 +208,7 @@ export class Arm64State {
     const v = (i32[p.fv + 1] as number) < 0 ? 0x10000000 : 0;
     return n | z | c | v;
   }
+  /** Takes bits 31:28; the others do not matter. */
   set nzcv(v: number) {
     const { i32, places: p } = this;
     i32[p.fn] = 0;
@@ -235,9 +245,11 @@ export class Arm64State {
   spLo(slot: number): number {
     return this.spSlot === slot ? this.xLo(31) : this.lo(slot);
   }
+  /** High half of stack pointer `slot`. */
   spHi(slot: number): number {
     return this.spSlot === slot ? this.xHi(31) : this.hi(slot);
   }
+  /** Sets stack pointer `slot` from halves. */
   setSp(slot: number, lo: number, hi: number): void {
     if (this.spSlot === slot) this.setX(31, lo, hi);
     else this.put(slot, lo, hi);

@@ -27,7 +27,10 @@ export function definePoint<In, Out>(
 export function firstOf<In, Out>(
   id: string,
   fallback: (i: In) => Exclude<Out, undefined>,
-): Point<In, Out | undefined> & { combine(fns: readonly ((i: In) => Out | undefined)[]): (i: In) => Out } {
+): Point<In, Out | undefined> & {
+  /** The first answer, or the fallback's. */
+  combine(fns: readonly ((i: In) => Out | undefined)[]): (i: In) => Out;
+} {
   return {
     id,
     combine: (fns) => (i) => {

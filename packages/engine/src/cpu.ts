@@ -95,6 +95,7 @@ export interface Cpu {
   readonly block: number;
   /** Offsets of registers and state within host memory (absolute), for the arch's accessors. */
   regAddr(file: string, index: number): number;
+  /** Offset of a state variable of {@link Isa.state}. */
   stateAddr(name: string): number;
   /** Program counter, as halves in host memory. */
   readonly pcAddr: number;

@@ -79,43 +79,65 @@ export interface Builder {
   c64(lo: number, hi?: number): I64;
 
   // ---- arithmetic: both operands of one width, result of the same width --------------------------------------
+  /** Sum, modulo 2^width. */
   add<T extends Ty>(a: Expr<T>, b: Expr<T>): Expr<T>;
+  /** Difference, modulo 2^width. */
   sub<T extends Ty>(a: Expr<T>, b: Expr<T>): Expr<T>;
+  /** Low half of the product. */
   mul<T extends Ty>(a: Expr<T>, b: Expr<T>): Expr<T>;
   /** Unsigned division. The divisor must not be zero: guard with {@link select} first (wasm traps). */
   divU<T extends Ty>(a: Expr<T>, b: Expr<T>): Expr<T>;
   /** Signed division. Divisor neither zero nor -1: guard with {@link select} first (wasm traps). */
   divS<T extends Ty>(a: Expr<T>, b: Expr<T>): Expr<T>;
+  /** Bitwise and. */
   and<T extends Ty>(a: Expr<T>, b: Expr<T>): Expr<T>;
+  /** Bitwise or. */
   or<T extends Ty>(a: Expr<T>, b: Expr<T>): Expr<T>;
+  /** Bitwise exclusive or. */
   xor<T extends Ty>(a: Expr<T>, b: Expr<T>): Expr<T>;
+  /** All bits inverted. */
   not<T extends Ty>(a: Expr<T>): Expr<T>;
   /** Shifts and rotates: the amount is an `I32`, taken modulo the width. */
   shl<T extends Ty>(a: Expr<T>, n: I32): Expr<T>;
+  /** Shift right, zeros in. */
   shrU<T extends Ty>(a: Expr<T>, n: I32): Expr<T>;
+  /** Shift right, copies of the sign in. */
   shrS<T extends Ty>(a: Expr<T>, n: I32): Expr<T>;
+  /** Rotate right. */
   rotr<T extends Ty>(a: Expr<T>, n: I32): Expr<T>;
+  /** Leading zeros; the width for 0. */
   clz<T extends Ty>(a: Expr<T>): Expr<T>;
+  /** Trailing zeros; the width for 0. */
   ctz<T extends Ty>(a: Expr<T>): Expr<T>;
+  /** Number of ones. */
   popcnt<T extends Ty>(a: Expr<T>): Expr<T>;
-  /** High 64 bits of the unsigned / signed 128-bit product. */
+  /** High 64 bits of the unsigned 128-bit product. */
   mulhU(a: I64, b: I64): I64;
+  /** High 64 bits of the signed 128-bit product. */
   mulhS(a: I64, b: I64): I64;
 
   // ---- comparisons: an I32 of 0 or 1 --------------------------------------------------------------------------
+  /** Equal. */
   eq<T extends Ty>(a: Expr<T>, b: Expr<T>): I32;
+  /** Not equal. */
   ne<T extends Ty>(a: Expr<T>, b: Expr<T>): I32;
+  /** Unsigned less. */
   ltU<T extends Ty>(a: Expr<T>, b: Expr<T>): I32;
+  /** Signed less. */
   ltS<T extends Ty>(a: Expr<T>, b: Expr<T>): I32;
+  /** Unsigned greater or equal. */
   geU<T extends Ty>(a: Expr<T>, b: Expr<T>): I32;
+  /** Signed greater or equal. */
   geS<T extends Ty>(a: Expr<T>, b: Expr<T>): I32;
+  /** Zero. */
   eqz(a: Expr): I32;
 
   // ---- conversions --------------------------------------------------------------------------------------------
   /** Low 32 bits. */
   wrap(a: I64): I32;
-  /** Zero-extend / sign-extend 32 to 64 bits. */
+  /** Zero-extends 32 to 64 bits. */
   extU(a: I32): I64;
+  /** Sign-extends 32 to 64 bits. */
   extS(a: I32): I64;
   /** Sign-extend the low `bits` within the same width. */
   sext<T extends Ty>(a: Expr<T>, bits: 8 | 16 | 32): Expr<T>;
@@ -133,11 +155,13 @@ export interface Builder {
   set(slot: Slot, v: I64): void;
   /** Reads `size` bytes at byte `at` of register `slot` in register file `file`, zero-extended. */
   elem(file: string, slot: Slot, at: number, size: 8): I64;
+  /** Reads a narrower element, zero-extended. */
   elem(file: string, slot: Slot, at: number, size: 1 | 2 | 4): I32;
   /** Writes the low `size` bytes of `v` there. */
   setElem(file: string, slot: Slot, at: number, size: Size, v: Expr): void;
   /** Reads a named state variable of {@link Isa.state} (the caller states its type, checked at emission). */
   read32(name: string): I32;
+  /** Reads a 64-bit state variable. */
   read64(name: string): I64;
   /** Writes a named state variable. */
   put(name: string, v: Expr): void;
@@ -145,6 +169,7 @@ export interface Builder {
   // ---- memory -------------------------------------------------------------------------------------------------
   /** Loads one element of 1, 2 or 4 bytes as I32, or of 8 bytes as I64. */
   load(size: 8, addr: I64, o?: AccessOptions): I64;
+  /** Loads one narrower element. */
   load(size: 1 | 2 | 4, addr: I64, o?: AccessOptions): I32;
   /** Stores the low `size` bytes of `v`. */
   store(size: Size, addr: I64, v: Expr, o?: AccessOptions): void;
@@ -157,11 +182,13 @@ export interface Builder {
    * and returns the old value. Atomic with respect to other vCPUs by construction (one thread).
    */
   rmw(size: 8, addr: I64, f: (old: I64) => I64, o?: AccessOptions): I64;
+  /** Read-modify-write of a narrower element. */
   rmw(size: 1 | 2 | 4, addr: I64, f: (old: I32) => I32, o?: AccessOptions): I32;
 
   // ---- control ------------------------------------------------------------------------------------------------
-  /** Address of this instruction / of the one behind it. */
+  /** Address of this instruction. */
   pc(): I64;
+  /** Address of the instruction behind this one. */
   next(): I64;
   /** Transfers control to `pc() + offset`; `offset` is an `i64` record field, or a constant. Ends the handler. */
   jump(field: string): void;

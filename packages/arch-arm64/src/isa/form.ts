@@ -80,6 +80,7 @@ export interface Form {
 export interface Derived {
   /** Every value `of` can return. */
   readonly values: readonly number[];
+  /** The value for one instruction word. */
   of(b: Bits): number;
 }
 
