@@ -215,7 +215,7 @@ export function scenarioSet(o: ScenarioSetOptions): ScenarioSet {
     const knobs = cellKnobs(table, entry, column, set);
     const ride = <M extends Machine>(make: () => M): Ride<M> => new Ride(make, r.way);
     const out = s.run({ entry, column, knobs, set, ride });
-    return {
+    const result: ScenarioResult = {
       scenario: s.id,
       entry: entry.id,
       column,
@@ -228,6 +228,9 @@ export function scenarioSet(o: ScenarioSetOptions): ScenarioSet {
       stateHash: out.ride.vm.stateHash(),
       log: out.log ?? [],
     };
+    // nobody can reach the machine any more
+    out.ride.vm.dispose();
+    return result;
   };
 
   return {
