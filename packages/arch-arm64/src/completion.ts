@@ -10,21 +10,24 @@ import type { Arm64State } from './state.ts';
 export const STORE = -1;
 const SIGNED = 0x100;
 const WIDE = 0x200;
+/** Instruction words whose syndromes are kept. */
+const KNOWN = 256;
 
 /**
  * Packs what a load's answer needs, by instruction word: register slot in 7:0, sign extension, 64-bit register.
  */
 export function loadSyndromes(facts: FactsOf): (word: number) => number {
-  const known = new Map<number, number>();
+  // a direct-mapped cache; word 0 is no load
+  const words = new Int32Array(KNOWN);
+  const packed = new Int32Array(KNOWN);
   return (word) => {
-    let packed = known.get(word);
-    if (packed === undefined) {
+    const i = (word ^ (word >>> 8) ^ (word >>> 20)) & (KNOWN - 1);
+    if (words[i] !== word || word === 0) {
       const s = facts(word)?.syndrome;
-      packed = s ? (s.srt === 31 ? SINK : s.srt) | (s.sse ? SIGNED : 0) | (s.sf ? WIDE : 0) : SINK;
-      if (known.size > 4096) known.clear();
-      known.set(word, packed);
+      words[i] = word;
+      packed[i] = s ? (s.srt === 31 ? SINK : s.srt) | (s.sse ? SIGNED : 0) | (s.sf ? WIDE : 0) : SINK;
     }
-    return packed;
+    return packed[i] as number;
   };
 }
 
