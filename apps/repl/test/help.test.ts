@@ -142,6 +142,11 @@ describe('machines', () => {
       "'0,1073741824,0'",
     );
   });
+  test('exits by the million -> the first ten thousand are kept, then nothing is traced', async () => {
+    const lines = ['load(0x4000_0000, asm`inc; spin`)', 'for (let i = 0; i < 10_002; i++) cpu.run(1)'];
+    expect(await ask('[vm.traced, trace(1).length].join()', ...lines)).toContain("'false,1'");
+    expect(await ask('vm.traced', ...lines, 'vm.traced = true; run(1)')).toMatch(/true\n$/);
+  });
   test('.run, .list and a dot command that fails -> as on the command line', async () => {
     const { out, err, status } = await command([], { input: '.list abacus/2\n.run abacus/9\n' });
     expect(out).toContain('abacus/2');

@@ -63,6 +63,9 @@ function sitDown(env: NodeJS.ProcessEnv = {}): Person {
   };
 }
 
+/** A line that says when it runs, in words that its echo does not have. */
+const announced = (line: string): string => `console.log('g' + 'o!'); ${line}`;
+
 describe.skipIf(!hasScript)(`on a pty${hasScript ? '' : ' (skipped: script(1) is not installed)'}`, () => {
   test('endless loops, before and after an await -> Ctrl-C ends the line, not the session', async () => {
     const person = sitDown();
@@ -73,8 +76,9 @@ describe.skipIf(!hasScript)(`on a pty${hasScript ? '' : ' (skipped: script(1) is
       'await new Promise(() => {})',
       'while (true) await 0',
     ]) {
-      person.type(line);
-      await setTimeout(300);
+      person.type(announced(line));
+      await person.sees(/go!/);
+      await setTimeout(100);
       person.press(CTRL_C);
       await person.sees(/interrupted; the session goes on/);
       person.type('"still " + 6 * 7');
@@ -90,8 +94,9 @@ describe.skipIf(!hasScript)(`on a pty${hasScript ? '' : ' (skipped: script(1) is
     person.type('const { vm, cpu, asm } = lab.arm64()');
     person.type('load(0x4000_0000n, asm`1: add x0, x0, #1; b 1b`)');
     for (const line of ['run(1e12)', 'for (;;) cpu.run(1000)', 'vm.drive(() => resume, 1000)']) {
-      person.type(line);
-      await setTimeout(700);
+      person.type(announced(line));
+      await person.sees(/go!/);
+      await setTimeout(300);
       person.press(CTRL_C);
       await person.sees(/interrupted; the session goes on/);
       // two instructions a turn: pc and the count agree only if no instruction was cut in half

@@ -97,7 +97,10 @@ export interface SessionGlobals {
   walk(gva: bigint | number, access?: 'read' | 'write' | 'exec'): Walk;
   /** The registers of vCPU 0: the general ones, a group (`'system'`), one name, or a pattern (`'*_el1'`). */
   regs(which?: string): Registers;
-  /** The last events of the current machine's trace, oldest first. */
+  /**
+   * The last events of the current machine's trace, oldest first. Exits are traced for the first ten thousand of a session;
+   * `vm.traced = true` switches it on again.
+   */
   trace(count?: number): readonly TraceEvent[];
   /** Makes a machine, or a VM (a fork, for example), the one that the other functions work on. */
   use(machine: Machine | Vm): Machine;

@@ -32,12 +32,18 @@ export class Journal {
   /** The head of the scenario file that runs, if one said so. */
   head: ScenarioHead | undefined;
 
-  /** Follows a machine from now on. */
+  /** Follows a machine from now on. Its exits are traced until enough are kept; then it runs at full speed. */
   follow(vm: Vm): void {
     this.machines.push(vm);
+    if (this.exits.length >= MOST_EXITS) return;
     vm.traced = true;
-    vm.trace.on((event) => {
-      if (event.name === 'kvm_userspace_exit' && this.exits.length < MOST_EXITS) this.exits.push(event.kind);
+    const leave = vm.trace.on((event) => {
+      if (event.name !== 'kvm_userspace_exit') return;
+      if (this.exits.length < MOST_EXITS) this.exits.push(event.kind);
+      else {
+        leave();
+        vm.traced = false;
+      }
     });
   }
 
