@@ -60,7 +60,8 @@ describe('what a line may say', () => {
       "import { sep as s, posix } from 'node:path'",
       "import * as os from 'node:os'",
       "import path from 'node:path'",
-      '[s, posix === path.posix, typeof os.EOL]',
+      "import m, { posix as __m } from 'node:path'",
+      '[s, posix === path.posix && m === path && __m === posix, typeof os.EOL]',
       "(await import('node:path')).sep",
       '"import(1)"',
     ];
@@ -84,6 +85,18 @@ describe('what a line may say', () => {
   });
   test('export in front of a declaration -> only the declaration counts', async () => {
     expect(await values('export const e1 = 3\ne1\nexport class K { y = 1 }\nnew K().y')).toEqual(['3', '1']);
+  });
+  test('imports, awaits and loops in one input -> each keeps its place', async () => {
+    const lines = [
+      "import { sep as one } from 'node:path'; const eol = (await import('node:os')).EOL; one + eol",
+      "for (const n of ['node:path']) void import(n)",
+      'label: for (const a of [1]) { for (;;) { await 0; break label } }',
+      'var k = 0; while (k < 3) await k++; k',
+      'if (await true) { var inner = [1, 2], other } else { function never() {} }',
+      '[inner, other]',
+      'do { var { length: len } = await "four" } while (len < 4); len',
+    ];
+    expect(await values(lines.join('\n'))).toEqual(["'/\\n'", '3', '[ [ 1, 2 ], undefined ]', '4']);
   });
   test('__proto__, closures and loops after an await -> untouched by the loop check', async () => {
     const lines = [

@@ -86,13 +86,13 @@ function importStatement(node: Node, names: string[]): string {
   const picks = specifiers.map((s) => {
     const local = (s['local'] as Node)['name'] as string;
     names.push(local);
-    if (s.type === 'ImportNamespaceSpecifier') return `${local} = m;`;
+    if (s.type === 'ImportNamespaceSpecifier') return `${local} = __module;`;
     const imported = s['imported'] as Node | undefined;
     const key = JSON.stringify(imported ? (imported['name'] ?? imported['value']) : 'default');
     const missing = `${source} has no export ${key}; a type is imported with \`import type\``;
-    return `if (!(${key} in m)) throw new SyntaxError(${JSON.stringify(missing)}); ${local} = m[${key}];`;
+    return `if (!(${key} in __module)) throw new SyntaxError(${JSON.stringify(missing)}); ${local} = __module[${key}];`;
   });
-  return `{ const m = await ${IMPORT}(${source}${options}); ${picks.join(' ')} }`;
+  return `{ const __module = await ${IMPORT}(${source}${options}); ${picks.join(' ')} }`;
 }
 
 /** Whether a node is a class or function declaration with a name. */
