@@ -1,12 +1,12 @@
 /** Plugins are values: what they need, what they bring, and a setup that runs once per VM. */
 import type { ArchDef } from './arch.ts';
 import type { CapDef } from './cap.ts';
-import type { Cell } from './cell.ts';
+import type { Cell, Plain } from './cell.ts';
 import { FaultyardError } from './errors.ts';
 import type { CoreExit, ExitCodec, ExitKind } from './exit.ts';
 import { allows, type KnobDef, type Knobs } from './knob.ts';
 import type { OpDef } from './op.ts';
-import type { Point } from './point.ts';
+import type { ContributionOf, Point } from './point.ts';
 import { claimCore } from './two-cores.ts';
 import type { Vcpu } from './vcpu.ts';
 import type { Vm } from './vm.ts';
@@ -23,9 +23,9 @@ export interface SetupCtx {
   /** Values of all knobs of this VM. */
   readonly knobs: Knobs;
   /** Adds behaviour at a point. */
-  contribute<In, Out>(point: Point<In, Out>, fn: (i: In) => Out): void;
+  contribute<P extends Point<never, unknown>>(point: P, fn: ContributionOf<P>): void;
   /** Adds state that snapshots keep, named `<plugin>.<name>`. @throws FaultyardError FY_PLUGIN_INVALID, FY_PLUGIN_CLASH. */
-  cell(cell: Cell): void;
+  cell<T extends Plain>(cell: Cell<T>): void;
   /** Whether a capability is enabled now (asked when something happens, not at setup). */
   enabled(cap: string): boolean;
   /** Called for every vCPU when it is made, before its first run. */

@@ -8,6 +8,9 @@ export interface Point<In, Out> {
   combine(fns: readonly ((i: In) => Out)[]): (i: In) => Out;
 }
 
+/** What a plugin adds at a point of type `P`. */
+export type ContributionOf<P> = P extends Point<infer In, infer Out> ? (i: In) => Out : never;
+
 /** What one plugin added at a point. */
 export interface Contribution<In, Out> {
   readonly plugin: string;

@@ -202,7 +202,7 @@ export class Vm<E extends ExitKind = ExitKind> {
           const why = `its cell ${c.name} must be named ${plugin}.<name>`;
           throw new FaultyardError('FY_PLUGIN_INVALID', { plugin, why });
         }
-        this.#addCell(c, plugin);
+        this.#addCell(c as unknown as Cell, plugin);
       },
       enabled: (cap) => this.caps.enabled(cap),
       onVcpu: (f) => {

@@ -243,6 +243,24 @@ describe('a setup', () => {
     expect(r.message).toContain('plugin zeta: it contributes to test.asked, which was asked already');
   });
 
+  test('a contribution that answers something else -> refused by its type; literals need no help', () => {
+    const point = definePoint<{ readonly n: number }, 'yes' | { readonly kind: 'no' }>(
+      'test.type',
+      () => () => 'yes',
+    );
+    const vm = make(
+      setup('acme', (ctx) => {
+        ctx.contribute(point, ({ n }) => (n > 0 ? 'yes' : { kind: 'no' }));
+        // @ts-expect-error `maybe` is no answer
+        ctx.contribute(point, () => 'maybe');
+        // @ts-expect-error nobody asks with `m`
+        ctx.contribute(point, ({ m }: { m: number }) => (m ? 'yes' : 'yes'));
+      }),
+    );
+    expect(vm.contributions(point)).toHaveLength(3);
+    vm.dispose();
+  });
+
   test('contributions to a point -> the definer sees who made them, in plugin order', () => {
     const point = definePoint<void, number>('test.sum', (fns) => () => fns.reduce((n, f) => n + f(), 0));
     const vm = make(
