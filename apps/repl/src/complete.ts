@@ -1,4 +1,4 @@
-/** Completion where node:repl cannot know: names inside `help('…')`, and scenarios, knobs, groups in calls that take them. */
+/** Completion where node:repl cannot know: names inside `help('…')`, and scenarios, events, groups in calls that take them. */
 import type { Vm } from '@faultyard/core';
 import type { HelpDesk } from './help/desk.ts';
 
@@ -6,11 +6,15 @@ import type { HelpDesk } from './help/desk.ts';
 export type Completer = (line: string) => readonly [readonly string[], string] | undefined;
 
 /** A completer for text in quotes; what stands outside of them is node:repl's. */
-export function completer(vm: () => Vm | undefined, desk: HelpDesk): Completer {
+export function completer(
+  vm: () => Vm | undefined,
+  desk: HelpDesk,
+  events: () => readonly string[],
+): Completer {
   return (text) => {
     const [, call, quote, partial] = /(\w+)\(\s*(['"`])([^'"`]*)$/.exec(text) ?? [];
     if (call === undefined || quote === undefined || partial === undefined) return undefined;
-    const words = wordsFor(call, vm(), desk);
+    const words = call === 'inject' ? events() : wordsFor(call, vm(), desk);
     if (!words) return undefined;
     const hits = [...new Set(words)].filter((w) => w.startsWith(partial)).sort();
     return [hits, partial];

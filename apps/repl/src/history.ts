@@ -2,8 +2,7 @@
  * The history of a session: one line per entry in a file, oldest first. A file that cannot be read or written costs the
  * history, never the session: the first failure is reported once.
  */
-import { appendFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { appendFileSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 
 /** Entries kept in memory and, roughly, in the file. */
 export const HISTORY_LIMIT = 1000;
@@ -58,10 +57,7 @@ export function openHistory(file: string, warn: (message: string) => void): Hist
   return {
     entries: lines.slice(-HISTORY_LIMIT).reverse(),
     add(line) {
-      guard(() => {
-        mkdirSync(dirname(file), { recursive: true });
-        appendFileSync(file, `${line}\n`, { mode: 0o600 });
-      });
+      guard(() => appendFileSync(file, `${line}\n`, { mode: 0o600 }));
     },
   };
 }

@@ -4,6 +4,7 @@ import type { Command } from './commands/command.ts';
 import { completer } from './complete.ts';
 import { describeError } from './errors.ts';
 import { createEvaluator } from './evaluate/evaluator.ts';
+import { hintFor } from './hints.ts';
 import { historyFile, openHistory } from './history.ts';
 import { signalInterrupts } from './interrupt/interrupts.ts';
 import { terminalInterrupts } from './interrupt/terminal.ts';
@@ -45,9 +46,20 @@ export async function repl(options: ReplOptions): Promise<number> {
     prompt: terminal ? 'fy> ' : '',
     history: file === undefined ? undefined : openHistory(file, (message) => line(io.err, message)),
     show: (value) => showValue(value, { colors: io.colors.isColorSupported, columns: io.columns() }),
-    showError: (error) => io.colors.red(describeError(error)),
+    showError: (error) => {
+      const hint = hintFor(error, {
+        vm: globals.vm,
+        example: `const { vm, cpu, asm } = lab.${Object.keys(globals.lab)[0] ?? 'arm64'}()`,
+        names: () => Object.getOwnPropertyNames(globalThis),
+      });
+      return io.colors.red([describeError(error), ...(hint ? [hint] : [])].join('\n'));
+    },
     announces: isExit,
-    complete: completer(() => globals.vm, desk),
+    complete: completer(
+      () => globals.vm,
+      desk,
+      () => (globals.vm ? (globals.inject() ?? []) : []),
+    ),
     onInput: (input) => journal.inputs.push(input),
   });
   defineDotCommands(session, options);

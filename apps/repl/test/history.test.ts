@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -8,7 +8,7 @@ const folder = (): string => mkdtempSync(join(tmpdir(), 'faultyard-history-'));
 
 describe('history', () => {
   test('lines of one session -> newest first in the next', () => {
-    const file = join(folder(), 'deep', 'history');
+    const file = join(folder(), 'history');
     const first = openHistory(file, () => undefined);
     first.add('one');
     first.add('two');
@@ -30,6 +30,15 @@ describe('history', () => {
     expect(history.entries).toEqual([]);
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toContain('history is not kept');
+  });
+  test('a home that is not there -> one warning, and it is not made', () => {
+    const warnings: string[] = [];
+    const home = join(folder(), 'nobody');
+    const history = openHistory(join(home, 'history'), (w) => warnings.push(w));
+    history.add('one');
+    history.add('two');
+    expect(warnings).toEqual([expect.stringContaining('ENOENT')]);
+    expect(existsSync(home)).toBe(false);
   });
   test('a disk that is full -> one warning', () => {
     const warnings: string[] = [];
