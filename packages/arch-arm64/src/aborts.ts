@@ -19,6 +19,7 @@ import { syndrome, syndromeBits } from './isa/syndrome.ts';
 import { type ExternalAbort, errorPfn, externalAbort } from './points.ts';
 import { IDS } from './serror.ts';
 import { join } from './state.ts';
+import { traceFault } from './tracing.ts';
 import type { Arm64Vcpu } from './vcpu.ts';
 
 /** ESR_EL2.EC of aborts from EL0 and EL1. */
@@ -68,6 +69,7 @@ function hostSError(v: Arm64Vcpu): undefined {
 function* stage2Abort(v: Arm64Vcpu, f: AccessFault): Task<Exit | undefined> {
   const exec = f.kind === Access.Exec;
   const wnr = !f.walk && !exec && writes(f);
+  if (v.vm.traced) traceFault(v, f.gpa, wnr);
   if (f.gpa >= 2 ** v.model.paBits) {
     capture(v, f, exec, wnr, false);
     injectSizeFault(v, exec, f.gpa);

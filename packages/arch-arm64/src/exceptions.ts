@@ -46,6 +46,8 @@ export interface ExceptionContext extends SysregContext {
   modeChanged(): void;
   /** ERET and the like open the exclusive monitor. */
   clearExclusive(): void;
+  /** An exception was entered at this offset from VBAR_EL1. */
+  entered(offset: number): void;
   /** Moves a pending, masked virtual SError to VDISR (ESB; DDI 0487, D20 and sea.md 2.3). */
   errorSynchronization(): void;
 }
@@ -86,6 +88,7 @@ export function enterException(
   s.setPc(s.lo(SR.VBAR_EL1) + group + vector, s.hi(SR.VBAR_EL1));
   if (sctlr & IESB) c.errorSynchronization();
   c.modeChanged();
+  c.entered(group + vector);
 }
 
 /** Synchronous exception with a syndrome; FAR keeps its value. */

@@ -70,7 +70,11 @@ export function slow(v: Arm64Vcpu, op: number): NextStep {
       return Next.Run;
     case Slow.Eret:
       if (s.el === 0) takeSync(v, EC.Unknown, 0);
-      else exceptionReturn(v);
+      else {
+        exceptionReturn(v);
+        // an exception return sets the event register (DDI 0487, D1.16.1)
+        v.eventRegister = true;
+      }
       return Next.Run;
     case Slow.Wfi:
       return wait(v, 0);

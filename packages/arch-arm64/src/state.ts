@@ -3,6 +3,8 @@
  * 64-bit values are pairs of int32 halves; bigint appears in accessors for people only.
  */
 
+import type { Cpu } from '@faultyard/engine';
+
 /** Two halves of a 64-bit value; objects of this kind are reused. */
 export interface Pair {
   lo: number;
@@ -28,6 +30,29 @@ export interface RegisterPlaces {
   readonly spEl0: number;
   /** Slots behind {@link SR_COUNT} for registers that plugins add. */
   readonly added: number;
+}
+
+/** The places in an engine's block. `added`: system registers that plugins store. */
+export function placesOf(
+  cpu: Pick<Cpu, 'regAddr' | 'stateAddr' | 'pcAddr'>,
+  i32: Int32Array,
+  added: number,
+): RegisterPlaces {
+  const state = (name: string): number => cpu.stateAddr(name) >>> 2;
+  return {
+    i32,
+    x: cpu.regAddr('x', 0) >>> 2,
+    pc: cpu.pcAddr >>> 2,
+    fn: state('fn'),
+    fz: state('fz'),
+    fc: state('fc'),
+    fv: state('fv'),
+    tpidrEl0: state('tpidr_el0'),
+    tpidrroEl0: state('tpidrro_el0'),
+    tpidrEl1: state('tpidr_el1'),
+    spEl0: state('sp_el0'),
+    added,
+  };
 }
 
 /** Slots of {@link Arm64State.sys}: system registers that hold state. */

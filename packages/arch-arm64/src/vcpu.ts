@@ -40,9 +40,10 @@ import { SavedFault } from './saved-fault.ts';
 import { IDS, SErrors } from './serror.ts';
 import { guard, intercepted, slow } from './slow.ts';
 import type { Stage2Tables } from './stage2-tables.ts';
-import { Arm64State, high, join, low, type Pair, PS, SR } from './state.ts';
+import { Arm64State, high, join, low, type Pair, PS, placesOf, SR } from './state.ts';
 import type { SystemRegisters } from './system-registers.ts';
 import { Timer } from './timer.ts';
+import { traceEntry, traceException, traceExit } from './tracing.ts';
 
 /** What a vCPU is made of; see `plugin.ts`. */
 export interface VcpuParts {
@@ -159,20 +160,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     this.port = new Arm64Port(parts, p.vm.host.i32);
     this.cpu = p.cpu(this.port);
     this.guards = new GuardWord(p.vm.host.i32, this.cpu.guardAddr >>> 2, p.guards);
-    this.state = new Arm64State({
-      i32: p.vm.host.i32,
-      x: this.cpu.regAddr('x', 0) >>> 2,
-      pc: this.cpu.pcAddr >>> 2,
-      fn: this.cpu.stateAddr('fn') >>> 2,
-      fz: this.cpu.stateAddr('fz') >>> 2,
-      fc: this.cpu.stateAddr('fc') >>> 2,
-      fv: this.cpu.stateAddr('fv') >>> 2,
-      tpidrEl0: this.cpu.stateAddr('tpidr_el0') >>> 2,
-      tpidrroEl0: this.cpu.stateAddr('tpidrro_el0') >>> 2,
-      tpidrEl1: this.cpu.stateAddr('tpidr_el1') >>> 2,
-      spEl0: this.cpu.stateAddr('sp_el0') >>> 2,
-      added: p.sysregs.stored.length,
-    });
+    this.state = new Arm64State(placesOf(this.cpu, p.vm.host.i32, p.sysregs.stored.length));
     this.port.attach(this.state);
     this.tlb.onEvict = (lo, hi) => this.cpu.dropPage(lo, hi);
     this.tlb.onFlush = () => this.cpu.flush();
@@ -205,6 +193,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   get affinity(): number {
     return this.state.lo(SR.MPIDR_EL1) & 0x00ff_ffff;
   }
+  /** The vCPUs of this VM, itself among them. */
   get siblings(): readonly Arm64Vcpu[] {
     return this.vm.vcpus.map((v) => v.arch as Arm64Vcpu);
   }
@@ -237,9 +226,12 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     this.debt = 0;
     if (this.power === 'off' || this.waiting) return Stop.Wait;
     if (this.presented.waits) return Stop.Handle;
+    const { traced } = this.vm;
+    if (traced) traceEntry(this);
     this.#inside = true;
     const stop = this.#run(slice);
     this.#inside = false;
+    if (traced) traceExit(this, stop);
     return stop;
   }
   #run(slice: number): StopReason {
@@ -472,6 +464,9 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   clearExclusive(): void {
     this.#i32[this.cpu.stateAddr('exclusiveSize') >>> 2] = 0;
   }
+  entered(offset: number): void {
+    if (this.vm.traced) traceException(this, offset);
+  }
   errorSynchronization(): void {
     this.serrors.synchronize();
   }
@@ -550,15 +545,18 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   get probe(): Probe {
     return { state: this.state, paBits: this.model.paBits, reader: this.port };
   }
+  /** Low half of argument `n` (0..3) of the slow operation under way. */
   slowLo(n: number): number {
     return this.#i32[(this.cpu.slowArgs >>> 2) + 2 * n] as number;
   }
+  /** High half of it. */
   slowHi(n: number): number {
     return this.#i32[(this.cpu.slowArgs >>> 2) + 2 * n + 1] as number;
   }
   /** The instruction at pc; 0 if it cannot be read. */
   instructionWord(): number {
-    return this.port.fetchWord(this.state.pcLo, this.state.pcHi);
+    const at = this.cpu.codeAt();
+    return at < 0 ? this.port.fetchWord(this.state.pcLo, this.state.pcHi) : (this.#i32[at >>> 2] as number);
   }
   get pc(): bigint {
     return join(this.state.pcLo, this.state.pcHi);
@@ -566,6 +564,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   set pc(v: bigint) {
     this.state.setPc(low(v), high(v));
   }
+  /** What `registers` of core's `ArchVcpu` lists: names, groups, widths in bits, fields. */
   get registers(): RegisterNames['infos'] {
     return this.#names.infos;
   }
@@ -588,6 +587,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   ): readonly { readonly pc: bigint; readonly bytes: Uint8Array; readonly text: string }[] {
     return this.#names.disassemble(gva, count);
   }
+  /** Gives the vCPU's block in host memory back. */
   dispose(): void {
     this.cpu.dispose();
   }

@@ -253,3 +253,22 @@ test('disassemble: guest memory as a fetch would find it, holes say so', () => {
   expect(l.arch.disassemble(RAM, 2).map((d) => d.text)).toEqual(['mov x0, #0x1', 'ret']);
   expect(l.arch.disassemble(0x900_0000n, 1)[0]?.text).toBe('<unreadable>');
 });
+
+test('traced: entries, stage 2 faults, exceptions and exits appear in order; untraced: nothing', () => {
+  const l = lab('svc #1\nwfi');
+  l.run();
+  expect(l.vm.trace.events()).toEqual([]);
+  const t = lab('svc #1\nwfi');
+  t.vm.traced = true;
+  t.run();
+  const events = t.vm.trace.events();
+  expect(events.map((e) => e.name)).toContain('kvm_guest_fault');
+  expect(events.find((e) => e.name === 'arm64_exception')).toMatchObject({
+    vcpu: 0,
+    offset: 0x200,
+    esr: 0x5600_0001n,
+    elr: RAM + 4n,
+  });
+  expect(events[0]).toMatchObject({ name: 'kvm_entry', pc: RAM });
+  expect(events.filter((e) => e.name === 'kvm_exit').at(-1)).toMatchObject({ reason: 'wait' });
+});

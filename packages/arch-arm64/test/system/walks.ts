@@ -193,6 +193,13 @@ function ranges(granule: Granule): string {
   ${tcr('0x800000')}
   ${accesses(high)}
   ${tcr('0', '0x800000')}
+  ${tcr('10 << 16', '0x3f0000')}
+  ${accesses(high)}
+  ${tcr('39 << 16', '0x3f0000')}
+  ${accesses(high)}
+  ${accesses('0xfffffffffe000000')}
+  ${tcr('40 << 16', '0x3f0000')}
+  ${accesses('0xffffffffff000000')}
   b finish
 .ltorg
 ${TARGET}${s.tables.text()}`;
