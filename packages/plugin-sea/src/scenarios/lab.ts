@@ -214,10 +214,14 @@ export class Lab {
       this.stopped = true;
     }
   }
-  /** Kicks every other vCPU out of KVM_RUN, as a VMM does before it changes memory. */
+  /**
+   * Kicks every other vCPU out of KVM_RUN, as a VMM does before it changes memory. Where vCPUs exit together there is
+   * nobody to kick.
+   */
   #stopOthers(but: number): void {
+    if (!this.plan.staggered) return;
     for (const v of this.vm.vcpus) {
-      if (v.id === but || !v.open) continue;
+      if (v.id === but) continue;
       v.immediateExit = true;
       v.run(1);
       v.immediateExit = false;
