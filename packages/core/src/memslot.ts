@@ -145,6 +145,8 @@ export class Memslots {
   /** Published slots by address space, ascending by gfn. */
   #sets: Memslot[][];
   #hit: Memslot | undefined;
+  /** All of them, until the next change. */
+  #all: readonly Memslot[] | undefined;
   readonly #listeners = new Set<SlotListener>();
   readonly #published = new Set<() => void>();
   /** Readers inside an SRCU section, with the epoch in which they entered. */
@@ -196,7 +198,8 @@ export class Memslots {
 
   /** All published slots, ascending by address space and gfn. */
   all(): readonly Memslot[] {
-    return this.#sets.flat();
+    this.#all ??= this.#sets.flat();
+    return this.#all;
   }
 
   /** All slots for people and tools. */
@@ -372,6 +375,7 @@ export class Memslots {
     }
     this.#sets[asId] = set;
     this.#hit = undefined;
+    this.#all = undefined;
     this.generation++;
     for (const f of this.#published) f();
     const epoch = ++this.#epoch;
@@ -491,6 +495,7 @@ export class Memslots {
     }
     this.#sets = sets;
     this.#hit = undefined;
+    this.#all = undefined;
     this.generation = image.generation;
     this.manualDirty = image.manualDirty;
     for (const l of this.#listeners) {

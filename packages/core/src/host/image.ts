@@ -103,6 +103,7 @@ export function restoreSpace(s: AddressSpace, image: MemoryImage, io?: (id: stri
   if (!io)
     for (const b of image.backings)
       if (b.of.kind === 'io' && !s.backings.has(b.of.id)) counterpart(s, b.of, io);
+  // areas that differ make everything be forgotten in the end
   const same = shape(s.vmas.all) === shape(image.vmas);
   const keep = new Set(image.backings.map((b) => b.of.id));
   for (const b of [...s.backings.values()])
@@ -114,14 +115,14 @@ export function restoreSpace(s: AddressSpace, image: MemoryImage, io?: (id: stri
   for (const b of image.backings) {
     const here = counterpart(s, b.of, io);
     map.set(here.id, here);
-    here.pages.become(b.pages, (index) => s.sayForget(here, index));
+    here.pages.become(b.pages, (index) => same && s.sayForget(here, index));
     if (here instanceof HostFile) here.length = b.length;
     if (here instanceof GuestMemfd) {
       here.closing = b.closing;
       here.closed = b.closed;
     }
   }
-  s.anon.become(image.anon, (page) => s.sayForget(undefined, page));
+  s.anon.become(image.anon, (page) => same && s.sayForget(undefined, page));
   const ptes = new Map(image.ioPtes);
   for (const p of new Set([...s.ioPtes.keys(), ...ptes.keys()]))
     if (s.ioPtes.get(p) !== ptes.get(p)) {
