@@ -145,8 +145,11 @@ export function openDesk(options: DeskOptions): HelpDesk {
     const command = commands.find((c) => c.name === plain);
     const scenario = scenarios.find(plain);
     const plugin = plugins.find((p) => p.def.name === plain);
+    const session = library.named(`${SESSION}.${plain}`);
+    // what packages call the same is found by its owner's name
+    const others = session.length > 0 ? [] : library.named(plain);
     return [
-      ...library.named(`${SESSION}.${plain}`).map(docTopic),
+      ...session.map(docTopic),
       ...(command ? [commandTopic(command)] : []),
       ...(plugin ? pluginTopics(plugin) : []),
       ...(scenario ? [scenarioTopic(scenario)] : []),
@@ -156,7 +159,7 @@ export function openDesk(options: DeskOptions): HelpDesk {
       ...opTopics(plugins, library).filter(is),
       ...knobTopics(plugins).filter(is),
       ...errorTopics().filter(is),
-      ...library.named(plain).map(docTopic),
+      ...others.map(docTopic),
       ...memberOfMachine(plain).map(docTopic),
     ];
   };

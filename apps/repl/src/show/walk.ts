@@ -12,8 +12,9 @@ export function printableWalk(gva: bigint, walk: Walk): Walk {
         `  level ${step.level}  [${at}] = ${hex(step.descriptor, 16)}${step.note ? `  ${step.note}` : ''}`,
       );
     }
-    const attributes = Object.entries(walk.attributes ?? {}).map(([name, v]) =>
-      v === true ? name : `${name}=${v}`,
+    // a flag that is not set is not named
+    const attributes = Object.entries(walk.attributes ?? {}).flatMap(([name, v]) =>
+      v === false ? [] : v === true ? [name] : [`${name}=${v}`],
     );
     if (walk.gpa !== undefined)
       lines.push(`  gpa ${hex(walk.gpa)}${attributes.length > 0 ? `  ${attributes.join(' ')}` : ''}`);
