@@ -10,10 +10,10 @@ import type { SeaApi } from '../plugin.ts';
 import { type Counters, derive, deriveCounts, LOOP, type Touch } from './derive.ts';
 import { type GuestImage, guestOf } from './guest/image.ts';
 import { AREA, AT, areaGpa, KERNEL, PORT, RAM, SAYS, SHARED } from './guest/layout.ts';
-import { readRecords, showRecord } from './guest/record.ts';
+import { readRecords } from './guest/record.ts';
 import { makeMachine, type SeaMachine } from './machine.ts';
 import type { Plan } from './plan.ts';
-import type { Seen } from './seen.ts';
+import { type Seen, showSeen } from './seen.ts';
 
 /** Instructions after which a run that goes nowhere is given up. */
 const BUDGET = 100_000;
@@ -377,7 +377,7 @@ export class Lab {
     const counting = this.#case.column === 'P5';
     const actual = counting ? deriveCounts(this.seen(), this.touch, this.counters) : codes.join(' | ');
     const log = this.#sides.flatMap((s, n) =>
-      s.seen.filter((x, k) => k < 40 || x.saw !== 'sea').map((x) => `cpu ${n}: ${show(x)}`),
+      s.seen.filter((x, k) => k < 40 || x.saw !== 'sea').map((x) => `cpu ${n}: ${showSeen(x)}`),
     );
     return { actual, ride: this.ride, log };
   }
@@ -397,26 +397,6 @@ function equal(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
   return true;
-}
-
-function show(s: Seen): string {
-  const h = (v: bigint): string => v.toString(16);
-  switch (s.saw) {
-    case 'sea':
-      return `exit arm-sea esr=${h(s.esr)} flags=${s.flags} gva=${h(s.gva)} gpa=${h(s.gpa)}`;
-    case 'record':
-      return `guest ${showRecord(s.record)}`;
-    case 'hole':
-      return `hole ${s.door}`;
-    case 'signal':
-      return `SIGBUS ${s.code} lsb ${s.lsb}`;
-    case 'pending':
-      return `SError pending, esr ${h(s.esr)}`;
-    case 'other':
-      return s.kind;
-    default:
-      return s.saw;
-  }
 }
 
 /** Runs a cell with one CPU at work. */

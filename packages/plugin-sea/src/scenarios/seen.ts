@@ -1,5 +1,5 @@
 /** The lab's notebook: what was seen of one vCPU, in order. Outcome codes are derived from nothing else. */
-import type { TrapRecord } from './guest/record.ts';
+import { showRecord, type TrapRecord } from './guest/record.ts';
 
 /** One observation. */
 export type Seen =
@@ -39,3 +39,24 @@ export type Seen =
   | { readonly saw: 'kill' }
   /** An exit nobody foresaw. */
   | { readonly saw: 'other'; readonly kind: string };
+
+/** An observation as one line. */
+export function showSeen(s: Seen): string {
+  const h = (v: bigint): string => v.toString(16);
+  switch (s.saw) {
+    case 'sea':
+      return `exit arm-sea esr=${h(s.esr)} flags=${s.flags} gva=${h(s.gva)} gpa=${h(s.gpa)}`;
+    case 'record':
+      return `guest ${showRecord(s.record)}`;
+    case 'hole':
+      return `hole ${s.door}`;
+    case 'signal':
+      return `SIGBUS ${s.code} lsb ${s.lsb}`;
+    case 'pending':
+      return `SError pending, esr ${h(s.esr)}`;
+    case 'other':
+      return s.kind;
+    default:
+      return s.saw;
+  }
+}

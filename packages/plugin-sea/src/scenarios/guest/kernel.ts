@@ -126,7 +126,7 @@ const startTimer = `
 `;
 
 /** Timer interrupts while a process does not move: after the third, the TLB is told what everybody else knows. */
-export const timer = `
+export const timer: string = `
 from_timer:
   mrs   x4, tpidr_el1
   ldr   x5, [x4, #AREA_TICKS]

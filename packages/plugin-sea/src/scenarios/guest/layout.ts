@@ -38,7 +38,10 @@ export const AT = {
 export const VECTORS: bigint = KERNEL + 0x1_0800n;
 
 /** The debug port: a page without memory, so that a store is an exit. */
-export const PORT = { gpa: 0x0900_0000n, va: KERNEL + 0x1f_f000n } as const;
+export const PORT: { readonly gpa: bigint; readonly va: bigint } = {
+  gpa: 0x0900_0000n,
+  va: KERNEL + 0x1f_f000n,
+};
 /** What a store to the port says; the CPU's number is in bits 15:8. */
 export const SAYS = {
   /** A CPU is about to touch its victim: the lab poisons now. */

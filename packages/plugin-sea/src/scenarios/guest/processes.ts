@@ -5,7 +5,7 @@ import type { GuestSetup } from './setup.ts';
 const kind = (n: number): string => `  movz  x0, #${n}, lsl #16\n  bl    note`;
 
 /** Picks the next living process, and goes to the end when there is none. */
-export const scheduling = `
+export const scheduling: string = `
 next_process:
   mrs   x4, tpidr_el1
   add   x5, x4, #AREA_PROCESSES
