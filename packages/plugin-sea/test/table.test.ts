@@ -6,17 +6,6 @@ import { tableModule } from '../scripts/table-module.ts';
 import { TABLE } from '../src/scenarios/generated/table.ts';
 import { scenarios } from '../src/scenarios/index.ts';
 
-/**
- * Cells whose code the knobs of their own entry contradict: the run is as the data's README reads them, the code as the
- * sheet prints it. Kept here so that it shows when one side changes.
- */
-const DISPUTED: Readonly<Record<string, { readonly actual: string; readonly why: string }>> = {
-  '15/duplicate P0': {
-    actual: Array(3).fill('X(92000010) INJ(+400,92000010,V) L1').join(' '),
-    why: 'the entry turns the capability on, and its own knob wins over the column’s',
-  },
-};
-
 const cells = scenarios.matrix('sea');
 const byRow = new Map<string, MatrixCell[]>();
 for (const c of cells) byRow.set(c.row, [...(byRow.get(c.row) ?? []), c]);
@@ -43,12 +32,8 @@ describe('decision table', () => {
 
 describe.each([...byRow])('row %s', (_, row) => {
   it.each(row.map((c) => [c.column, c.expected, c] as const))('%s -> %s', (_column, _expected, cell) => {
-    const disputed = DISPUTED[`${cell.row} ${cell.column}`];
     const r = cell.run();
-    if (disputed) {
-      expect(r.ok).toBe(false);
-      expect(r.actual, disputed.why).toBe(disputed.actual);
-    } else if (!r.ok) expect(r.actual, r.log.join('\n')).toBe(cell.expected);
+    if (!r.ok) expect(r.actual, r.log.join('\n')).toBe(cell.expected);
   });
 });
 
@@ -60,8 +45,7 @@ const alternatives = TABLE.rows
         ? Object.entries(a.cells).map(([column, code]) => ({ row: r, column, code, set: a.knobs ?? {} }))
         : [],
     ),
-  )
-  .filter((a) => !DISPUTED[`${a.row.id} ${a.column}`]);
+  );
 describe('alternatives under other knobs', () => {
   it.each(alternatives.map((a) => [a.row.id, a.column, JSON.stringify(a.set), a.code, a] as const))(
     'row %s %s with %s -> %s',
