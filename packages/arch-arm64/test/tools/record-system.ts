@@ -1,5 +1,6 @@
 /** Records what qemu-system-aarch64 prints for every system image: `node --import tsx test/tools/record-system.ts [name…]`. */
 import { image, record, runHere, runQemu } from '../support/bare-metal.ts';
+import { SWEEPS, sweepBody } from '../system/encodings.ts';
 import { SYSTEM_IMAGES } from '../system/images.ts';
 
 const only = process.argv.slice(2);
@@ -16,3 +17,6 @@ for (const i of SYSTEM_IMAGES) {
       console.log(`${i.name}:${n + 1}\n  here ${here[n]}\n  qemu ${there[n]}`);
   console.log(`${i.name}: ${there.length} lines, ${different} different`);
 }
+for (const s of SWEEPS)
+  if (!only.length || only.some((n) => s.name.startsWith(n)))
+    record(s.name, runQemu(image(sweepBody(s)), s.cpu));
