@@ -117,6 +117,8 @@ export interface MatrixCell {
   /** Id of the entry: `1`, `1/ldp`. */
   readonly row: string;
   readonly column: string;
+  /** What the column stands for. */
+  readonly columnTitle?: string;
   readonly scenario: string;
   readonly variant?: string;
   readonly title: string;
@@ -267,9 +269,11 @@ export function scenarioSet(o: ScenarioSetOptions): ScenarioSet {
           .filter(([, code]) => code !== NOT_APPLICABLE)
           .map(([column, expected]): MatrixCell => {
             const why = entry.why?.[column];
+            const columnTitle = table.columns[column]?.title;
             return {
               row: entry.id,
               column,
+              ...(columnTitle === undefined ? {} : { columnTitle }),
               scenario: s.id,
               ...(entry.variant === undefined ? {} : { variant: entry.variant }),
               title: entry.title,

@@ -77,6 +77,13 @@ function drawMatrix(io: Io, cells: readonly MatrixCell[]): MatrixResult[] {
   return results;
 }
 
+/** Says what the columns stand for. */
+function explainColumns(io: Io, cells: readonly MatrixCell[]): void {
+  const titles = new Map(cells.flatMap((c) => (c.columnTitle ? [[c.column, c.columnTitle] as const] : [])));
+  if (titles.size > 0) line(io.out);
+  for (const [column, title] of titles) line(io.out, io.colors.dim(`${column.padEnd(4)}${title}`));
+}
+
 /** Says how many cells are as expected, and shows those that are not in full. */
 function summarizeMatrix(io: Io, results: readonly MatrixResult[]): void {
   const wrong = results.filter((r) => !r.ok);
@@ -93,6 +100,7 @@ function summarizeMatrix(io: Io, results: readonly MatrixResult[]): void {
 /** Runs cells, draws them and sums up; whether all are as expected. */
 export function runMatrix(io: Io, cells: readonly MatrixCell[]): boolean {
   const results = drawMatrix(io, cells);
+  explainColumns(io, cells);
   summarizeMatrix(io, results);
   return results.every((r) => r.ok);
 }

@@ -44,7 +44,12 @@ export function exitTopics(plugins: readonly AnyPlugin[], library: Library): Top
       title: kind,
       ...(name ? { names: [name] } : {}),
       tag: 'exit',
-      lines: [...(name ? [name] : []), ...doc.text.split('\n'), doc.signature].filter(Boolean),
+      // documentation begins with KVM's name and number where there are any
+      lines: [
+        ...(name && !doc.text.startsWith(name) ? [name] : []),
+        ...doc.text.split('\n'),
+        doc.signature,
+      ].filter(Boolean),
     };
   });
 }
@@ -53,7 +58,10 @@ export function exitTopics(plugins: readonly AnyPlugin[], library: Library): Top
 export function capTopics(plugins: readonly AnyPlugin[]): Topic[] {
   return plugins.flatMap(({ def }) =>
     (def.caps ?? []).map((cap): Topic => {
-      const number = typeof cap.number === 'number' ? ` (${cap.number})` : '';
+      const defaults = Object.fromEntries(
+        Object.entries(def.knobs ?? {}).map(([name, knob]) => [`${def.name}.${name}`, knob.default]),
+      );
+      const number = ` (${typeof cap.number === 'number' ? cap.number : cap.number(defaults)})`;
       const enabling = cap.enable ? `enabled per ${cap.enable}: vm.enableCap('${cap.name}')` : 'always on';
       return {
         title: cap.name,
