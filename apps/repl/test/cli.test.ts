@@ -136,12 +136,16 @@ describe('help and version', () => {
 describe('as a program', () => {
   test('a script outside of any package, with await, imports, types and session globals', async () => {
     const cwd = folder();
-    writeFileSync(join(cwd, 'helper.ts'), "export const word: string = 'dep';\n");
+    writeFileSync(
+      join(cwd, 'helper.ts'),
+      "import { p } from './part';\nexport const word: string = ('d' as string) + p;\n",
+    );
+    writeFileSync(join(cwd, 'part.ts'), "export const p: string = await Promise.resolve('ep');\n");
     writeFileSync(
       join(cwd, 'script.ts'),
       [
         "import { hex } from '@faultyard/core';",
-        "import { word } from './helper.ts';",
+        "import { word } from './helper.js';",
         'const { cpu } = lab.abacus();',
         'load(0x4000_0000n, new Uint8Array([1, 1, 0]));',
         'await Promise.resolve();',
