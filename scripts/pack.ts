@@ -7,10 +7,16 @@ import { fileURLToPath } from 'node:url';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const pnpm = join(root, 'node_modules', 'pnpm', 'bin', 'pnpm.cjs');
 
-/** Packs every package of the workspace, as built, into `folder`; returns the tarballs' paths by package folder. */
-export function packAll(folder: string): Map<string, string> {
+/**
+ * Packs packages of the workspace, as built, into `folder`: all, or those in the folders named. Returns the tarballs'
+ * paths by package folder.
+ */
+export function packAll(
+  folder: string,
+  names: readonly string[] = readdirSync(join(root, 'packages')),
+): Map<string, string> {
   const tarballs = new Map<string, string>();
-  for (const name of readdirSync(join(root, 'packages')).sort()) {
+  for (const name of [...names].sort()) {
     const cwd = join(root, 'packages', name);
     const { status, stdout, stderr } = spawnSync(
       process.execPath,

@@ -1,6 +1,7 @@
 /** An empty project with the workspace's packed packages installed by plain npm: what a user gets. */
 import { spawnSync } from 'node:child_process';
 import {
+  cpSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -11,6 +12,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { inject } from 'vitest';
 import { packAll } from '../scripts/pack.ts';
 
 /** The workspace's root. */
@@ -37,7 +39,12 @@ export interface PackedProject {
    */
   compile(compiler: 'tsc' | 'tsc6', resolution: 'nodenext' | 'bundler'): string;
   /** Runs a compiled program under Node, without any condition; returns its standard output. */
-  node(file: string): string;
+  node(file: string, ...args: readonly string[]): string;
+  /**
+   * Installs core as if it were published in another version; `declarations` are what that version adds to its types.
+   * Returns what npm says of peers that do not fit, `''` if all do.
+   */
+  installCore(version: string, declarations?: string): string;
   remove(): void;
 }
 
@@ -63,12 +70,17 @@ function libraries(packageFolder: string, found: Set<string>): Set<string> {
   return found;
 }
 
-/** Builds and packs every package and installs them together, with no network, into a new project. */
-export function packedProject(): PackedProject {
+/**
+ * Packs packages as built (all, or those in the folders named, which must hold what they stand on) and installs them
+ * together, with no network, into a new project.
+ */
+export function packedProject(names?: readonly string[]): PackedProject {
   const outer = mkdtempSync(join(tmpdir(), 'faultyard-'));
   const folder = join(outer, 'project');
-  run(join(bin, 'tsc'), ['-b', 'tsconfig.build.json', '--pretty', 'false'], root);
-  const packages = [...packAll(outer).keys()];
+  const complaints = inject('build');
+  if (names?.some((name) => complaints.includes(`packages/${name}/`)) ?? complaints !== '')
+    throw new Error(`the packages do not build:\n${complaints}`);
+  const packages = [...packAll(outer, names).keys()];
   const specifiers = packages.map(manifestOf).flatMap(({ name, exports }) =>
     Object.keys(exports)
       .filter((entry) => !entry.endsWith('.json'))
@@ -99,6 +111,7 @@ export function packedProject(): PackedProject {
         strict: true,
         exactOptionalPropertyTypes: true,
         skipLibCheck: false,
+        rewriteRelativeImportExtensions: true,
         typeRoots: [join(root, 'node_modules', '@types')],
         types: ['node'],
         outDir: resolution,
@@ -112,7 +125,29 @@ export function packedProject(): PackedProject {
       });
       return status === 0 ? '' : `status ${status}: ${stdout}`;
     },
-    node: (file) => run(process.execPath, [file], folder),
+    node: (file, ...args) => run(process.execPath, [file, ...args], folder),
+    installCore(version, declarations = '') {
+      const copy = join(outer, `core-${version}`);
+      rmSync(copy, { recursive: true, force: true });
+      cpSync(join(folder, 'node_modules', '@faultyard', 'core'), copy, { recursive: true });
+      const edit = (file: string, change: (text: string) => string): void => {
+        const before = readFileSync(join(copy, file), 'utf8');
+        const after = change(before);
+        if (after === before) throw new Error(`${file} of core does not say its version where it did`);
+        writeFileSync(join(copy, file), after);
+      };
+      edit('package.json', (text) => text.replace(/("version": ")[^"]*/, `$1${version}`));
+      edit('dist/plugin.js', (text) => text.replace(/(CORE_VERSION = ')[^']*/, `$1${version}`));
+      if (declarations) edit('dist/index.d.ts', (text) => `${text}\n${declarations}\n`);
+      run(npm, ['pack', ...offline, '--pack-destination', outer, copy], outer);
+      const args = ['install', ...offline, '--no-audit', '--no-fund', `../faultyard-core-${version}.tgz`];
+      const { status, stderr } = spawnSync(npm, args, { cwd: folder, encoding: 'utf8' });
+      if (status !== 0) throw new Error(`npm install of core ${version}: ${status}\n${stderr}`);
+      return stderr
+        .split('\n')
+        .filter((line) => /ERESOLVE|peer/.test(line))
+        .join('\n');
+    },
     remove: () => rmSync(outer, { recursive: true, force: true }),
   };
 }

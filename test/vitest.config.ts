@@ -3,7 +3,13 @@ import base from '../vitest.base.ts';
 
 const config: ViteUserConfig = {
   ...base,
-  test: { ...base.test, include: ['*.test.ts'], testTimeout: 120_000, hookTimeout: 120_000 },
+  test: {
+    ...base.test,
+    include: ['*.test.ts'],
+    globalSetup: ['build.ts'],
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+  },
 };
 
 export default config;
