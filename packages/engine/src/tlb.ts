@@ -15,6 +15,12 @@ function tlbIndex(lo: number, hi: number): number {
   return (page + (page >>> 10)) & (TLB_ENTRIES - 1);
 }
 
+/** Counters of {@link ContextTlb}'s frames: a power of two. */
+const COUNTERS = 8192;
+function counter(frame: number): number {
+  return (frame >>> 12) & (COUNTERS - 1);
+}
+
 /** The fast TLB of one access context. */
 export class ContextTlb {
   readonly #i32: Int32Array;
@@ -24,6 +30,8 @@ export class ContextTlb {
   readonly #filled: Uint16Array = new Uint16Array(3 * TLB_ENTRIES);
   readonly #listed: Uint8Array = new Uint8Array(3 * TLB_ENTRIES);
   #count = 0;
+  /** How many listed entries lead to frames of each counter: mostly none, and then there is nothing to drop. */
+  readonly #frames: Uint16Array = new Uint16Array(COUNTERS);
 
   /** @param at its offset in host memory; the entries are made empty. */
   constructor(i32: Int32Array, at: number) {
@@ -44,14 +52,20 @@ export class ContextTlb {
   fill(table: TableIndex, lo: number, hi: number, addend: number, frame: number): void {
     const entry = table * TLB_ENTRIES + tlbIndex(lo, hi);
     const w = this.#word(entry);
+    if (this.#listed[entry] === 0) {
+      this.#listed[entry] = 1;
+      this.#filled[this.#count++] = entry;
+    } else this.#tally(w, -1);
     this.#i32[w] = lo & -4096;
     this.#i32[w + 1] = hi;
     this.#i32[w + 2] = addend | 0;
     this.#i32[w + 3] = frame | 0;
-    if (this.#listed[entry] === 0) {
-      this.#listed[entry] = 1;
-      this.#filled[this.#count++] = entry;
-    }
+    this.#tally(w, 1);
+  }
+  /** Counts the frame of a listed entry in (1) or out (-1). */
+  #tally(word: number, by: number): void {
+    const i = counter(this.#i32[word + 3] ?? 0);
+    this.#frames[i] = (this.#frames[i] ?? 0) + by;
   }
   /** Word index of the entry that serves `hi:lo`, or -1: addend at +2, frame at +3. */
   find(table: TableIndex, lo: number, hi: number): number {
@@ -68,6 +82,7 @@ export class ContextTlb {
     for (let i = 0; i < this.#count; i++) {
       const entry = this.#filled[i] ?? 0;
       this.#drop(entry);
+      this.#tally(this.#word(entry), -1);
       this.#listed[entry] = 0;
     }
     this.#count = 0;
@@ -82,6 +97,7 @@ export class ContextTlb {
   /** Drops what leads to the frame, in the tables of the mask (bit 0 read, 1 write, 2 exec). */
   dropFrame(frame: number, tables: number): void {
     const f = frame | 0;
+    if (this.#frames[counter(f)] === 0) return;
     for (let i = 0; i < this.#count; i++) {
       const entry = this.#filled[i] ?? 0;
       if (this.#i32[this.#word(entry) + 3] === f && (tables >>> (entry >>> 10)) & 1) this.#drop(entry);
