@@ -86,7 +86,7 @@ function initialised(op: string, v: Arm64Vcpu): void {
 }
 
 /** KVM_GET_VCPU_EVENTS. ext_dabt_pending is never reported back. */
-export function getEvents(v: Arm64Vcpu): VcpuEvents {
+function getEvents(v: Arm64Vcpu): VcpuEvents {
   initialised(GET, v);
   const { pending, syndrome } = v.serrors;
   const hasEsr = v.rules.hostRas;
@@ -99,7 +99,7 @@ export function getEvents(v: Arm64Vcpu): VcpuEvents {
 }
 
 /** KVM_SET_VCPU_EVENTS. @throws KvmError ENOEXEC, EINVAL. */
-export function setEvents(v: Arm64Vcpu, e: Partial<VcpuEvents>): 0 {
+function setEvents(v: Arm64Vcpu, e: Partial<VcpuEvents>): 0 {
   initialised(SET, v);
   const { rules } = v;
   const iabt = rules.eventsWithIabt && e.extIabtPending === true;

@@ -145,7 +145,7 @@ export function takeSError(
 }
 
 /** Whether SPSR.M names a state that EL1 may return to: AArch64, EL0t, EL1t or EL1h. */
-export function legalMode(spsr: number): boolean {
+function legalMode(spsr: number): boolean {
   const m = spsr & 0x1f;
   return m === PS.EL0t || m === PS.EL1t || m === PS.EL1h;
 }

@@ -10,7 +10,7 @@ import type { Arm64Vcpu } from './vcpu.ts';
 const KINDS: readonly string[] = ['address size', 'translation', 'access flag', 'permission'];
 
 /** Words for a stage 1 FSC: `translation fault, level 2`. */
-export function faultName(fsc: number): string {
+function faultName(fsc: number): string {
   return `${KINDS[fsc >> 2] ?? `FSC 0x${fsc.toString(16)}`} fault, level ${fsc & 3}`;
 }
 

@@ -6,7 +6,7 @@ import type { Exit } from '@faultyard/core';
 import { type Arm64State, wide } from './state.ts';
 
 /** Function numbers; bit 30 set is the 64-bit form. */
-export const PSCI = {
+const PSCI = {
   Version: 0x8400_0000,
   CpuSuspend32: 0x8400_0001,
   CpuOff: 0x8400_0002,
@@ -24,7 +24,7 @@ export const PSCI = {
 } as const;
 
 /** Results. */
-export const PSCI_RESULT = {
+const PSCI_RESULT = {
   Success: 0,
   NotSupported: -1,
   InvalidParameters: -2,

@@ -9,9 +9,9 @@ import { FSC, type TableReader, WalkEnd, type WalkEndCode, type WalkResult, walk
 
 const key = (crm: number, op2: number): number => sysregKey([1, 0, 7, crm, op2]);
 /** AT S1E1R; S1E1W, S1E0R and S1E0W follow. */
-export const AT_S1E1R: number = key(8, 0);
+const AT_S1E1R: number = key(8, 0);
 /** AT S1E1RP, S1E1WP: as S1E1R and S1E1W with PSTATE.PAN taken into account (FEAT_PAN2; not in this CPU). */
-export const AT_LAST: number = key(8, 3);
+const AT_LAST: number = key(8, 3);
 
 /** Translation for AT and for KVM's look at a guest address; nothing is cached. */
 export interface Probe {

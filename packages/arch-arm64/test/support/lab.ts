@@ -11,7 +11,7 @@ import {
 /** Base of RAM and of the code. */
 export const RAM = 0x4000_0000n;
 /** Vectors: each slot does WFI at once, so that a run stops in the slot that was entered. */
-export const VECTORS = 0x4001_0000n;
+const VECTORS = 0x4001_0000n;
 /** A hole. */
 export const HOLE = 0x0900_0000n;
 
