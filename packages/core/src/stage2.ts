@@ -96,6 +96,16 @@ export type Stage2Outcome =
   /** A fetch from device memory that may not be mapped executable. */
   | { readonly kind: 'exec-device'; readonly slot: Memslot };
 
+function failed(
+  pfn: ErrorPfn,
+  page: number,
+  lsb: number,
+  vma: VmaKind | undefined,
+  slot: Memslot,
+): Stage2Outcome {
+  return { kind: 'error-pfn', pfn, hva: page * PAGE_SIZE, lsb, vma, slot };
+}
+
 /** Called when fast translations must go: of `n` gfns from `gfn`; `pfn` is the frame when it is exactly one, else -1. */
 export type ZapListener = (gfn: number, n: number, pfn: number) => void;
 
@@ -307,25 +317,17 @@ export class Stage2 {
       return { kind: 'userfault', slot };
     if (gmemOnly(slot)) return yield* this.#gmemFault(slot, gfn, q.write, seq);
     const page = hvaPageOf(slot, gfn);
-    const fails = (pfn: ErrorPfn, lsb: number, vma: VmaKind | undefined): Stage2Outcome => ({
-      kind: 'error-pfn',
-      pfn,
-      hva: page * PAGE_SIZE,
-      lsb,
-      vma,
-      slot,
-    });
     let lsb = 12;
     if (rules.vmaFirst) {
       yield* this.space.mmapLock.read();
       const v = this.space.vmas.find(page);
       seq = this.#seq;
       this.space.mmapLock.endRead();
-      if (!v) return fails('fault', lsb, undefined);
+      if (!v) return failed('fault', page, lsb, undefined, slot);
       lsb = v.kind === 'hugetlb' ? this.mappingShift(gfn, v.shift) : 12;
     } else if (this.#invalidating(page)) return { kind: 'retry' };
     const r = yield* hvaToPfn(this.space, { page, write: q.write, nowait: q.nowait === true });
-    if (typeof r.pfn !== 'number') return fails(r.pfn, lsb, r.vma);
+    if (typeof r.pfn !== 'number') return failed(r.pfn, page, lsb, r.vma, slot);
     if (r.device && q.exec && rules.execDevice === 'refuse') return { kind: 'exec-device', slot };
     yield at('fault.map');
     if (this.#invalidating(page) || seq !== this.#seq) return { kind: 'retry' };
