@@ -124,6 +124,7 @@ export async function cli(
         words: positionals,
         options: values as never,
         commands: COMMANDS,
+        runs: new Map(),
         io,
         packages,
         scenarios,
@@ -131,7 +132,16 @@ export async function cli(
       });
     if (values['json'])
       throw new UserError(`--json needs a command: ${COMMANDS.map((c) => c.name).join(', ')}`);
-    return await repl({ io, commands: COMMANDS, packages, scenarios, plugins, load, version });
+    return await repl({
+      io,
+      commands: COMMANDS,
+      runs: new Map(),
+      packages,
+      scenarios,
+      plugins,
+      load,
+      version,
+    });
   } catch (error) {
     line(io.err, describeError(error));
     return isExplained(error) ? 2 : 1;

@@ -6,7 +6,7 @@ import { describeError } from './errors.ts';
 import { createEvaluator } from './evaluate/evaluator.ts';
 import { hintFor } from './hints.ts';
 import { historyFile, openHistory } from './history.ts';
-import { signalInterrupts } from './interrupt/interrupts.ts';
+import { type Interrupts, signalInterrupts } from './interrupt/interrupts.ts';
 import { terminalInterrupts } from './interrupt/terminal.ts';
 import { type Io, line } from './io.ts';
 import { openLab } from './lab/open.ts';
@@ -19,6 +19,7 @@ import { showValue } from './show/value.ts';
 /** What a session is started with. */
 export interface ReplOptions {
   readonly io: Io;
+  readonly runs: Map<string, number>;
   readonly commands: readonly Command[];
   readonly packages: readonly LoadedPackage[];
   readonly scenarios: Scenarios;
@@ -62,7 +63,7 @@ export async function repl(options: ReplOptions): Promise<number> {
     ),
     onInput: (input) => journal.inputs.push(input),
   });
-  defineDotCommands(session, options);
+  defineDotCommands(session, { ...options, interrupts });
   session.server.defineCommand('save', {
     help: 'save this session as a scenario file, as save() does',
     action(name: string) {
@@ -77,7 +78,10 @@ export async function repl(options: ReplOptions): Promise<number> {
 }
 
 /** `.list`, `.run sea/1` …: the commands of the command line, in a session. */
-function defineDotCommands(session: Session, options: ReplOptions): void {
+function defineDotCommands(
+  session: Session,
+  options: ReplOptions & { readonly interrupts: Interrupts },
+): void {
   for (const command of options.commands)
     session.server.defineCommand(command.name, {
       help: command.help,

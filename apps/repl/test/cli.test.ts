@@ -103,6 +103,54 @@ describe('matrix', () => {
   });
 });
 
+describe('a session saved', () => {
+  const lines = (file: string): string[] => [
+    'const { vm, cpu, asm } = lab.abacus()',
+    'load(0x4000_0000n, asm`inc load; halt`); cpu.r2 = 0x4000_2000n',
+    'poison(0x4000_2000n)',
+    'let e = run()',
+    'const s = snap()',
+    'heal(e.gpa); let e = run()',
+    'restore(s)',
+    `save(${JSON.stringify(file)})`,
+  ];
+  test('-> a scenario that runs as expected, and not when a knob is set otherwise', async () => {
+    const file = join(folder(), 'counted.ts');
+    const session = await command([], { input: lines(file).join('\n') });
+    expect(session.err).toBe('');
+    expect(session.out).toMatch(/^memory-fault pc=0x40000001 .*gpa=0x40002000.*-1\/EHWPOISON$/m);
+    expect(session.out).toContain(`'${file}'`);
+    expect(session.status).toBe(0);
+    expect(readFileSync(file, 'utf8')).toContain(`--plugin ${ABACUS}`);
+    const again = await command(['run', file, '--json']);
+    expect(JSON.parse(again.out)).toMatchObject({
+      scenario: 'counted',
+      ok: true,
+      exits: ['memory-fault', 'hlt'],
+    });
+    expect(again.status).toBe(0);
+  });
+  test('in a session -> runs every time anew, and leaves the session its machine', async () => {
+    const file = join(folder(), 'again.ts');
+    const { out, err } = await command([], {
+      input: [...lines(file), `.run ${file}`, `.run ${file}`, `.script ${file}`, 'run().kind'].join('\n'),
+    });
+    expect(err).toBe('');
+    expect(out.match(/✓ as expected/g)).toHaveLength(2);
+    expect(out.trimEnd().split('\n').at(-1)).toBe("'memory-fault'");
+  });
+  test('under another name than one that is there -> refused, unless forced', async () => {
+    const file = join(folder(), 'there.ts');
+    const save = (options: string): string => `save(${JSON.stringify(file)}${options})`;
+    const refused = await command([], { input: [...lines(file), save('')].join('\n') });
+    expect(refused.err).toContain('there.ts exists\nsave under another name');
+    expect(refused.status).toBe(1);
+    expect(
+      (await command([], { input: [...lines(file), save(', { force: true }')].join('\n') })).status,
+    ).toBe(0);
+  });
+});
+
 describe('progress', () => {
   test('standard error a terminal -> each cell is named there and cleared; the results are untouched', async () => {
     for (const args of [
@@ -204,38 +252,6 @@ describe('as a program', () => {
     const gone = await program(['script', 'gone.ts'], { cwd });
     expect(gone.err).toContain('there is no file gone.ts');
     expect(gone.status).toBe(2);
-  }, 30_000);
-  test('a session saved -> a scenario that runs as expected, and not when a knob is set otherwise', async () => {
-    const cwd = folder();
-    const input = [
-      'const { vm, cpu, asm } = lab.abacus()',
-      'load(0x4000_0000n, asm`inc load; halt`); cpu.r2 = 0x4000_2000n',
-      'poison(0x4000_2000n)',
-      'let e = run()',
-      'const s = snap()',
-      'heal(e.gpa); let e = run()',
-      'restore(s)',
-      "save('counted')",
-    ];
-    const session = await program(['--plugin', ABACUS], { cwd, input: input.join('\n') });
-    expect(session.err).toBe('');
-    expect(session.out).toMatch(/^memory-fault pc=0x40000001 .*gpa=0x40002000.*-1\/EHWPOISON$/m);
-    expect(session.out).toContain("'./counted.ts'");
-    expect(session.status).toBe(0);
-    const again = await program(['run', 'counted.ts', '--json', '--plugin', ABACUS], { cwd });
-    expect(JSON.parse(again.out)).toMatchObject({
-      scenario: 'counted',
-      ok: true,
-      exits: ['memory-fault', 'hlt'],
-    });
-    expect(again.status).toBe(0);
-    const other = await program(
-      ['run', 'counted.ts', '--json', '--set', 'onPoison=zero', '--plugin', ABACUS],
-      { cwd },
-    );
-    expect(JSON.parse(other.out)).toMatchObject({ ok: false });
-    expect(other.status).toBe(1);
-    expect(readFileSync(join(cwd, 'counted.ts'), 'utf8')).toContain(`--plugin ${ABACUS}`);
   }, 30_000);
   test('SIGINT without a terminal -> ends the line, synchronous or waiting, not the session', async () => {
     const child = spawn(process.execPath, PROGRAM, {

@@ -1,6 +1,6 @@
 /** The program on a real terminal: a pty that script(1) makes. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -107,6 +107,15 @@ describe.skipIf(!hasScript)(`on a pty${hasScript ? '' : ' (skipped: script(1) is
       person.type('const before = cpu.retired; run(10); "ran " + (cpu.retired - before)');
       await person.sees(/'ran 10'/);
     }
+    const file = join(mkdtempSync(join(tmpdir(), 'faultyard-terminal-')), 'endless.ts');
+    writeFileSync(file, 'lab.arm64(); load(0x4000_0000n, asm`b .`); console.log("g" + "o!"); run(1e12);\n');
+    person.type(`.script ${file}`);
+    await person.sees(/go!/);
+    await setTimeout(300);
+    person.press(CTRL_C);
+    await person.sees(/interrupted; the session goes on/);
+    person.type('"mine: " + hex(cpu.pc).slice(0, 9)');
+    await person.sees(/'mine: 0x4000000'/);
     person.press('\x04');
     expect(await person.leaves()).toBe(0);
   }, 60_000);

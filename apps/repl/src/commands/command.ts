@@ -1,6 +1,7 @@
 /** What a command is: one object in one file of this folder, the same on the command line and in a session. */
 import type { ParseArgsConfig } from 'node:util';
 import type { LoadedPackage } from '../builtin.ts';
+import type { Interrupts } from '../interrupt/interrupts.ts';
 import type { Io } from '../io.ts';
 import type { Scenarios } from '../scenarios.ts';
 
@@ -10,6 +11,10 @@ export interface Invocation {
   readonly words: readonly string[];
   readonly options: Readonly<Record<string, string | boolean | readonly string[] | undefined>>;
   readonly io: Io;
+  /** How Ctrl-C reaches what the command runs; a program of its own needs none. */
+  readonly interrupts?: Interrupts;
+  /** How often files were run by this program, by URL. */
+  readonly runs: Map<string, number>;
   /** All commands, for help. */
   readonly commands: readonly Command[];
   readonly packages: readonly LoadedPackage[];

@@ -36,9 +36,13 @@ function divert(io: Io): () => void {
 
 /** Runs a file as a module. Under `--json` what it prints goes to standard error. */
 async function runModule(invocation: Invocation, file: string, set: KnobSet): Promise<Ran> {
-  const { journal } = openLab({ ...invocation, set, interrupts: uninterrupted });
-  const { io } = invocation;
-  const url = pathToFileURL(resolve(file)).href;
+  const { io, runs } = invocation;
+  const { journal, close } = openLab({ interrupts: uninterrupted, ...invocation, set });
+  const { href } = pathToFileURL(resolve(file));
+  // Node keeps modules by URL: the same file runs again under another one
+  const again = runs.get(href) ?? 0;
+  runs.set(href, again + 1);
+  const url = again > 0 ? `${href}?run=${again}` : href;
   const restore = invocation.options['json'] ? divert(io) : () => undefined;
   try {
     await import(url);
@@ -47,13 +51,14 @@ async function runModule(invocation: Invocation, file: string, set: KnobSet): Pr
     const { code, url: missing } = error as { code?: unknown; url?: unknown };
     if (
       code === 'ERR_MODULE_NOT_FOUND' &&
-      (missing === url || missing === undefined) &&
+      (missing === href || missing === undefined) &&
       String(error).includes(resolve(file))
     )
       throw new UserError(`there is no file ${file}`);
     return { journal, error };
   } finally {
     restore();
+    close();
   }
 }
 

@@ -28,6 +28,8 @@ export interface OpenLab {
   readonly globals: SessionGlobals & Readonly<Record<string, unknown>>;
   readonly journal: Journal;
   readonly desk: HelpDesk;
+  /** Takes the globals back: what had their names before is there again. */
+  close(): void;
 }
 
 /** Defines a global that lines may declare again; a getter gives way to what they declare. */
@@ -55,11 +57,18 @@ export function openLab(options: LabOptions): OpenLab {
     globals: () => globals.value,
   });
   globals.value = createGlobals({ ...options, set: options.set ?? {}, journal, desk });
+  const before = new Map<string, PropertyDescriptor | undefined>();
   for (const [name, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(globals.value))) {
     journal.globals.add(name);
+    before.set(name, Object.getOwnPropertyDescriptor(globalThis, name));
     define(name, descriptor);
   }
-  return { globals: globals.value, journal, desk };
+  const close = (): void => {
+    for (const [name, descriptor] of before)
+      if (descriptor) Object.defineProperty(globalThis, name, descriptor);
+      else Reflect.deleteProperty(globalThis, name);
+  };
+  return { globals: globals.value, journal, desk, close };
 }
 
 /** The plugins a session knows without a machine: exported values, and what argumentless factories among the globals make. */
