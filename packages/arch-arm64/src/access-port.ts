@@ -275,11 +275,18 @@ export class Arm64Port implements AccessPort, TableReader {
     return (s.hi(from) >>> 16) & (s.hi(SR.TCR_EL1) & (1 << 4) ? 0xffff : 0xff);
   }
 
-  /** Device memory wants aligned elements; exclusives and DC ZVA have no business there. */
+  /**
+   * Device memory wants aligned elements; exclusives and DC ZVA have no business there. An access that crosses pages comes
+   * in two parts: it is not aligned as a whole, and its second part begins where the page does.
+   */
   #deviceAllows(a: AccessInfo): boolean {
     if (a.cls & AccessClass.Zva) return false;
-    const natural = a.size & (a.size - 1) ? 1 : a.size;
-    return (a.lo & (natural - 1)) === 0 || (a.lo & (this.#p.elementAlign() - 1)) === 0;
+    const { size, lo } = a;
+    const part = size !== this.#whole;
+    const natural = size & (size - 1) ? 1 : size;
+    if (!part && (lo & (natural - 1)) === 0) return true;
+    const start = part && (lo & 0xfff) === 0 ? lo - (this.#whole - size) : lo;
+    return (start & (this.#p.elementAlign() - 1)) === 0;
   }
 
   /** Reads a descriptor for a walk. */
