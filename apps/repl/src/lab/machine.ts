@@ -14,6 +14,7 @@ import {
 } from '@faultyard/core';
 import type { Architecture, Code } from '../architectures/architecture.ts';
 import { UserError } from '../errors.ts';
+import { presentParts } from '../show/kernel.ts';
 import { Listing } from '../show/memory.ts';
 import { Registers } from '../show/registers.ts';
 import { hex, PRINT, type PrintOptions, printsAs } from '../show/text.ts';
@@ -105,6 +106,7 @@ export function present(vm: Vm, forked: (fork: Vm) => void): void {
     vm,
     Object.create(type, { [PRINT]: { value: printVm }, fork: { value: fork } }) as object,
   );
+  presentParts(vm);
   for (const vcpu of vm.vcpus) {
     Object.setPrototypeOf(
       vcpu,
@@ -125,6 +127,10 @@ function member(register: RegisterInfo): PropertyDescriptor {
       return this.get(register.name);
     },
     set(this: Vcpu, value: bigint | number) {
+      if (typeof value !== 'bigint' && !Number.isSafeInteger(value))
+        throw new UserError(
+          `${register.name} takes a whole number, not ${JSON.stringify(value)}\ne.g. 0x4000_0000n`,
+        );
       this.set(register.name, value);
     },
     enumerable: true,
