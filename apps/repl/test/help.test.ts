@@ -27,6 +27,12 @@ describe('help', () => {
     ["help('abacus/load')", /abacus\/1 {2}\(scenario\)[\s\S]*loads from a bad page/],
     ["help('status')", /system register, 64 bits[\s\S]*BAD 0, WHY 7:4/],
     ["help('memory-fault')", /KVM_EXIT_MEMORY_FAULT/],
+    ["help('KVM_EXIT_MMIO')", /^mmio {2}\(exit\)/],
+    ["help('KVM_GET_ONE_REG')", /^get-one-reg {2}\(operation\)/],
+    [
+      'help(cpu)',
+      /cancelDevice +Forgets a pending device access \(an injected abort cancels it, KVM: inject_fault\.c\)\./,
+    ],
     ["help('enable-cap')", /KVM_ENABLE_CAP/],
     ['help(vm)', /Vm {2}\(class\)[\s\S]*snapshot/],
     ['help(vm.memslots)', /Memslots {2}\(class\)/],

@@ -74,9 +74,9 @@ export interface DeskOptions {
 
 const SESSION = 'SessionGlobals';
 
-/** First sentence of a text, up to a colon or semicolon; code in backticks is kept whole. */
+/** First sentence of a text, up to a colon or semicolon; what is in backticks or parentheses is kept whole. */
 function firstSentence(text: string): string {
-  const sentence = /^(?:`[^`]*`|[^`])*?[.:;](?=\s|$)/.exec(text)?.[0] ?? text;
+  const sentence = /^(?:`[^`]*`|\([^)]*\)|[^`(])*?[.:;](?=\s|$)/.exec(text)?.[0] ?? text;
   return sentence.replace(/\s+/g, ' ').replace(/[:;]$/, '.');
 }
 

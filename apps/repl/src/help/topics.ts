@@ -30,6 +30,11 @@ export function knobTopics(plugins: readonly AnyPlugin[]): Topic[] {
   );
 }
 
+/** KVM's name of a thing of core, with which its documentation begins. */
+function kvmName(doc: { readonly text: string }): string | undefined {
+  return /^KVM_[A-Z0-9_]+(?=[ :])/.exec(doc.text)?.[0];
+}
+
 /** Exits: core's and the plugins', with KVM's names. */
 export function exitTopics(plugins: readonly AnyPlugin[], library: Library): Topic[] {
   const kvm = new Map(
@@ -39,7 +44,7 @@ export function exitTopics(plugins: readonly AnyPlugin[], library: Library): Top
   );
   return library.members('ExitMap').map((doc): Topic => {
     const kind = doc.name.slice('ExitMap.'.length);
-    const name = kvm.get(kind);
+    const name = kvm.get(kind) ?? kvmName(doc);
     return {
       title: kind,
       ...(name ? { names: [name] } : {}),
@@ -79,9 +84,10 @@ export function opTopics(plugins: readonly AnyPlugin[], library: Library): Topic
   return library.members('OpMap').map((doc): Topic => {
     const name = doc.name.slice('OpMap.'.length);
     const op = kvm.get(name);
+    const called = op?.kvm ?? kvmName(doc);
     return {
       title: name,
-      ...(op ? { names: [op.kvm] } : {}),
+      ...(called ? { names: [called] } : {}),
       tag: 'operation',
       lines: [
         ...(op ? [`${op.kvm} (0x${op.ioctl.toString(16)}), on a ${op.on}`] : []),
