@@ -7,7 +7,7 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { coldImage, FUNCTIONS, offImage, runCold } from './cold.ts';
-import { exitRates } from './exits.ts';
+import { deviceImage, exitRates } from './exits.ts';
 import { cpuClock, median, wall } from './measure.ts';
 import { memoryRows } from './memory.ts';
 import { ok, type Row, table } from './report.ts';
@@ -106,10 +106,34 @@ function cold(): void {
 }
 
 function exits(): void {
-  say('exits');
-  for (const r of exitRates(clock, ROUNDS, flags.quick ? 200_000 : 1_000_000)) {
+  const group = 'exits';
+  say(group);
+  const rates = exitRates(clock, ROUNDS, flags.quick ? 200_000 : 1_000_000);
+  for (const r of rates) {
     const limit = r.wanted === undefined ? {} : { wanted: { least: r.wanted } };
-    rows.push({ group: 'exits', name: r.name, value: r.perSecond, unit: r.unit, ...limit });
+    rows.push({ group, name: r.name, value: r.perSecond, unit: r.unit, ...limit });
+  }
+  if (!qemu) return;
+  const count = flags.quick ? 2_000_000 : 20_000_000;
+  for (const [access, what] of [
+    ['str', 'store'],
+    ['ldr', 'load'],
+  ] as const) {
+    const path = image(`device-${access}.bin`, deviceImage(access, count));
+    const theirs = median(
+      Array.from({ length: ROUNDS }, (_, i) => {
+        say(`QEMU, device ${what} ${i + 1}/${ROUNDS}`);
+        return count / (runQemu(path).ms - runQemu(off).ms) / 1000;
+      }),
+    );
+    const ours = rates.find((r) => r.name === `in-kernel device, ${what}, MMU off`)?.perSecond ?? Number.NaN;
+    rows.push({
+      group,
+      name: `QEMU TCG, PL011 register ${what}, start-up taken off`,
+      value: theirs,
+      unit: 'M/s',
+    });
+    rows.push({ group, name: `in-kernel device ${what}, of QEMU TCG's`, value: ours / theirs, unit: '' });
   }
 }
 
