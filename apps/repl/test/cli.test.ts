@@ -139,6 +139,13 @@ describe('a session saved', () => {
     expect(out.match(/✓ as expected/g)).toHaveLength(2);
     expect(out.trimEnd().split('\n').at(-1)).toBe("'memory-fault'");
   });
+  test('into a folder that is not there -> refused', async () => {
+    const file = join(folder(), 'nowhere', 'a.ts');
+    const { err } = await command([], {
+      input: [...lines(file), `save(${JSON.stringify(file)})`].join('\n'),
+    });
+    expect(err).toMatch(/^there is no folder .*nowhere\nmake it, or save elsewhere$/m);
+  });
   test('under another name than one that is there -> refused, unless forced', async () => {
     const file = join(folder(), 'there.ts');
     const save = (options: string): string => `save(${JSON.stringify(file)}${options})`;

@@ -159,6 +159,14 @@ it('.org, .equ and a given symbol -> bytes: placed and valued', () => {
   expect(symbols.here).toBe(0x1008n);
 });
 
+it('an origin and a symbol that are numbers -> bytes: those of the same bigints', () => {
+  const text = 'adr x0, .; ldr x1, =here; here: .word LIMIT';
+  const symbols = { LIMIT: 7 };
+  expect(assemble(text, { origin: 0x4000_0000, symbols })).toEqual(
+    assemble(text, { origin: 0x4000_0000n, symbols: { LIMIT: 7n } }),
+  );
+});
+
 it('a template with values -> bytes: at 0 and again where it is loaded', () => {
   const code = asm`mov x0, #${5}; adr x1, .; .quad ${'.'}`;
   expect(hex(code.bytes)).toBe('a00080d2' + '01000010' + '0800000000000000');

@@ -72,14 +72,17 @@ export class GuestMemory {
 
   /** Loads as the VMM's thread would: the bytes, or the signal it gets. Memory outside slots is `undefined`. */
   load(gpa: bigint | number, length: number): Uint8Array | HostFault | undefined {
+    checkLength(length);
     const hva = this.hvaOf(gpa);
     return hva === undefined ? undefined : read(this.#mm, hva, length);
   }
   /**
    * Looks at guest memory without any effect (no page appears, no poison is consumed). What is not there reads as
    * ones and is told to the trace.
+   * @throws FaultyardError FY_ADDRESS, FY_ARGUMENT for a length that is no whole number below 2^31.
    */
   read(gpa: bigint | number, length: number): Uint8Array {
+    checkLength(length);
     const out = new Uint8Array(length);
     this.#pieces(gpa, length, (a, from, n) => {
       const hva = this.hvaOf(a);
@@ -160,4 +163,14 @@ export class GuestMemory {
       });
     return n;
   }
+}
+
+function checkLength(length: number): void {
+  if (!(Number.isInteger(length) && length >= 0 && length < 2 ** 31))
+    throw new FaultyardError('FY_ARGUMENT', {
+      what: 'length',
+      value: length,
+      why: 'is not a number of bytes below 2^31',
+      fix: 'give how many bytes to read',
+    });
 }

@@ -190,6 +190,8 @@ const calls: readonly Case[] = [
     (vm) => vm.poison(0x900000),
   ],
   ['a negative address', 'FY_ADDRESS', /below 2\^53/, (vm) => vm.read(-5, 1)],
+  ['a negative length', 'FY_ARGUMENT', /length -1 is not a number of bytes/, (vm) => vm.read(RAM, -1)],
+  ['half a byte', 'FY_ARGUMENT', /length 0.5 /, (vm) => vm.memory.load(RAM, 0.5)],
   [
     'a schedule that cannot be read',
     'FY_SCHEDULE',

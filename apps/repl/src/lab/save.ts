@@ -1,5 +1,6 @@
 /** A session as a file: its lines as a module that runs, and what they came to as what is expected of the next run. */
 import { existsSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { parseSync } from 'oxc-parser';
 import { UserError } from '../errors.ts';
 import { applyEdits, boundNames, type Edit, find, isNode, type Node } from '../evaluate/syntax.ts';
@@ -18,6 +19,8 @@ const LEAVES_NO_TRACE = /^\s*((save|help|list|matrix|regs|mem|dis|walk|trace)\s*
 export function saveSession(journal: Journal, name: string, options: SaveOptions): string {
   const file = name.endsWith('.ts') ? name : `${name}.ts`;
   if (!/^[\w./ -]+$/.test(file)) throw new UserError(`save takes a file name, not ${JSON.stringify(name)}`);
+  const folder = dirname(file);
+  if (!existsSync(folder)) throw new UserError(`there is no folder ${folder}\nmake it, or save elsewhere`);
   const inputs = journal.inputs.filter((input) => !LEAVES_NO_TRACE.test(input));
   if (journal.machines.length === 0) throw new UserError('there is nothing to save yet: no machine was made');
   if (existsSync(file) && options.force !== true)

@@ -12,9 +12,9 @@ import type { Table } from './table.ts';
 /** How to assemble. */
 export interface AssembleOptions {
   /** Address of the first byte. Default 0. */
-  readonly origin?: bigint;
+  readonly origin?: bigint | number;
   /** Symbols that exist from the start. */
-  readonly symbols?: Readonly<Record<string, bigint>>;
+  readonly symbols?: Readonly<Record<string, bigint | number>>;
   /** Instruction table; default: all rows of this package. */
   readonly table?: Table;
 }
@@ -75,9 +75,10 @@ class Job implements Layout {
   constructor(text: string, options: AssembleOptions) {
     this.#source = text;
     this.#table = options.table ?? standardTable();
-    this.origin = options.origin ?? 0n;
+    this.origin = BigInt(options.origin ?? 0);
     this.here = this.origin;
-    for (const [name, value] of Object.entries(options.symbols ?? {})) this.#constants.set(name, value);
+    for (const [name, value] of Object.entries(options.symbols ?? {}))
+      this.#constants.set(name, BigInt(value));
   }
 
   run(): Assembled {
@@ -224,7 +225,7 @@ class Job implements Layout {
 export interface AssemblyText extends Assembled {
   readonly text: string;
   /** The text assembled at an address. */
-  at(origin: bigint, symbols?: Readonly<Record<string, bigint>>): Assembled;
+  at(origin: bigint | number, symbols?: Readonly<Record<string, bigint | number>>): Assembled;
 }
 
 /**
