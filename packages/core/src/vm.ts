@@ -360,7 +360,7 @@ export class Vm<E extends ExitKind = ExitKind> {
   traceExit(e: Exit): void {
     this.trace.emit({
       name: 'kvm_userspace_exit',
-      time: this.clock.now,
+      time: this.vcpus[e.vcpu]?.now ?? this.clock.now,
       vcpu: e.vcpu,
       kind: e.kind,
       ret: e.ret,
