@@ -90,8 +90,15 @@ function* stage2Abort(v: Arm64Vcpu, f: AccessFault): Task<Exit | undefined> {
     origin: f.walk ? 'walk' : 'hardware',
   });
   // what KVM saved shows only where the access fails: stage 2 is derived and may miss at any time
-  if (out.kind === 'mapped') v.mapped = true;
-  if (out.kind === 'mapped' || out.kind === 'retry') return undefined;
+  if (out.kind === 'mapped') {
+    v.mapped = true;
+    return undefined;
+  }
+  if (out.kind === 'retry') {
+    // an invalidation is under way: whoever makes it goes on first
+    yield { at: 'arm64.retry', spins: true };
+    return undefined;
+  }
   capture(v, f, exec, wnr, false);
   switch (out.kind) {
     case 'noslot':

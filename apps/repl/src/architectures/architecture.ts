@@ -1,5 +1,5 @@
 /** What a session needs of an architecture beyond what core asks of it. A plugin's module may export one of its own. */
-import type { AnyPlugin, Vcpu } from '@faultyard/core';
+import type { AnyPlugin, Vcpu, Vm } from '@faultyard/core';
 import type { FieldDecoder } from '../show/exits.ts';
 
 /** Code to load: bytes, or something that becomes bytes at an address. */
@@ -18,8 +18,8 @@ export interface Architecture {
   readonly options: readonly string[];
   /** Makes the architecture plugin with its own options. */
   plugin(options: Readonly<Record<string, unknown>>): AnyPlugin;
-  /** Assembles statements separated by line ends or `;`. */
-  assemble(text: string): Code;
+  /** Assembles statements separated by line ends or `;`, with what plugins added to `vm`. */
+  assemble(text: string, vm?: Vm): Code;
   /** Events by name. */
   readonly events: Readonly<Record<string, InjectEvent>>;
   /** Payload fields of exits about which more can be said than their number. */

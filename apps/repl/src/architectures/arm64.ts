@@ -1,5 +1,12 @@
 /** AArch64 in a session: assembly, the events of KVM_SET_VCPU_EVENTS, syndromes in the kernel's words. */
-import { type Arm64PluginOptions, arm64, asm } from '@faultyard/arch-arm64';
+import {
+  type Arm64Api,
+  type Arm64PluginOptions,
+  type AssemblyText,
+  arm64,
+  assemble,
+} from '@faultyard/arch-arm64';
+import type { Vm } from '@faultyard/core';
 import type { Architecture } from './architecture.ts';
 
 /** ESR_ELx.EC as arch/arm64/include/asm/esr.h names it, without the prefix. */
@@ -78,12 +85,29 @@ const OPTIONS: Readonly<Record<keyof Arm64PluginOptions, true>> = {
   secondaries: true,
 };
 
+/** Assembly that is made where it is loaded, with the instructions and registers of the VM's plugins. */
+function code(text: string, vm?: Vm): AssemblyText {
+  const table = vm?.api<never, Arm64Api>('arm64').table;
+  const at: AssemblyText['at'] = (origin, symbols = {}) =>
+    assemble(text, { origin, symbols, ...(table ? { table } : {}) });
+  return {
+    text,
+    at,
+    get bytes() {
+      return at(0n).bytes;
+    },
+    get symbols() {
+      return at(0n).symbols;
+    },
+  };
+}
+
 /** AArch64 for `lab`. */
 export const arm64Architecture: Architecture = {
   name: 'arm64',
   options: Object.keys(OPTIONS),
   plugin: (options) => arm64(options),
-  assemble: (text) => asm(Object.assign([text], { raw: [text] })),
+  assemble: code,
   events: {
     sea: (vcpu) => {
       vcpu.op('set-vcpu-events', { extDabtPending: true });

@@ -81,7 +81,7 @@ export function machineOf(vm: Vm, arch: Architecture): Machine {
     asm(strings, ...values) {
       const text = String.raw(strings, ...values.map(operandText));
       return printsAs(
-        arch.assemble(text),
+        arch.assemble(text, vm),
         ({ stylize }) => `${stylize('asm', 'special')} { ${text.trim()} }`,
       );
     },
