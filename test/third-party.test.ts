@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type PackedProject, packedProject } from './packed-project.ts';
+import { examplesOfPage } from '../scripts/examples/extract.ts';
+import { type PackedProject, packedProject, root } from './packed-project.ts';
 
 const source = (name: string): string => readFileSync(join(import.meta.dirname, 'third-party', name), 'utf8');
 
@@ -56,6 +57,14 @@ afterAll(() => project?.remove());
 describe('a plugin outside the workspace', () => {
   test('at most 100 lines', () => {
     expect(source('acme.ts').trimEnd().split('\n').length).toBeLessThanOrEqual(100);
+  });
+
+  test('docs/writing-a-plugin.md -> shows it whole, in order', () => {
+    const page = 'docs/writing-a-plugin.md';
+    const shown = examplesOfPage(page, readFileSync(join(root, page), 'utf8'));
+    const lines = (text: string): string[] => text.split('\n').filter((line) => line.trim() !== '');
+    const [, ...plugin] = lines(source('acme.ts'));
+    expect(shown.slice(0, -1).flatMap(({ code }) => lines(code))).toEqual(plugin);
   });
 
   test('tsc6 and tsc, nodenext -> compile it with the declarations of the packages', () => {
