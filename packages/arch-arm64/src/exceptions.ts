@@ -2,7 +2,7 @@
  * Exception entry and return at EL1 (DDI 0487, D1.3 and J1: AArch64.TakeException, AArch64.ExceptionReturn).
  * One function serves hardware and KVM's software entry (arch/arm64/kvm/hyp/exception.c), which differs in one rule.
  */
-import { PS, SR } from './state.ts';
+import { type Arm64State, PS, SR } from './state.ts';
 import type { SysregContext } from './sysregs/def.ts';
 
 /** Exception classes, ESR_EL1.EC (DDI 0487, D19.2.37). */
@@ -37,6 +37,8 @@ const SPAN = 1 << 23;
 const IESB = 1 << 21;
 /** SCTLR_EL1.DSSBS, bit 44. */
 const DSSBS = 1 << 12;
+/** MDSCR_EL1.KDE. */
+const KDE = 1 << 13;
 /** SCTLR2_EL1.EASE. */
 const EASE = 1 << 5;
 
@@ -144,6 +146,16 @@ export function takeSError(
   enterException(c, VECTOR.SError, rules);
 }
 
+/** Whether debug exceptions are enabled in a state: OS lock released; from EL0 always, at EL1 with KDE and D clear. */
+function debugEnabled(s: Arm64State, ps: number): boolean {
+  if (s.lo(SR.OSLSR_EL1) & 2) return false;
+  return (ps & 0xc) === 0 || ((s.lo(SR.MDSCR_EL1) & KDE) !== 0 && (ps & PS.D) === 0);
+}
+/** Whether software step is active in a state of PSTATE (DDI 0487, D2.12). */
+export function stepping(s: Arm64State, ps: number): boolean {
+  return (s.lo(SR.MDSCR_EL1) & 1) !== 0 && debugEnabled(s, ps);
+}
+
 /** Whether SPSR.M names a state that EL1 may return to: AArch64, EL0t, EL1t or EL1h. */
 function legalMode(spsr: number): boolean {
   const m = spsr & 0x1f;
@@ -158,8 +170,9 @@ export function exceptionReturn(c: ExceptionContext): void {
   const kept = PS.DAIF | PS.IL | PS.SS | (c.model.pan ? PS.PAN : 0) | (c.model.uao ? PS.UAO : 0);
   const legal = legalMode(spsr);
   const mode = legal ? spsr & 0xf : s.ps & 0xf;
-  // DebugExceptionReturnSS: SS comes in only while stepping is enabled and was off here
-  const ss = (s.lo(SR.MDSCR_EL1) & 1) !== 0 ? spsr & PS.SS : 0;
+  // DebugExceptionReturnSS: SS comes in where stepping is active there and debug exceptions were off here
+  const target = mode | (spsr & PS.D);
+  const ss = !debugEnabled(s, s.ps) && stepping(s, target) ? spsr & PS.SS : 0;
   s.nzcv = spsr;
   const pcLo = s.lo(SR.ELR_EL1);
   const pcHi = s.hi(SR.ELR_EL1);

@@ -177,8 +177,9 @@ export class Arm64State {
     this.i32[this.places.pc] = lo;
     this.i32[this.places.pc + 1] = hi;
   }
-  /** PC += 4. */
+  /** The instruction at PC is done: PC += 4, and software step with it (SSAdvance). */
   advance(): void {
+    this.ps &= ~PS.SS;
     const p = this.places.pc;
     const lo = ((this.i32[p] as number) + 4) | 0;
     this.i32[p] = lo;

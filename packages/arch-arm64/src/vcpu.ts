@@ -17,7 +17,15 @@ import { Arm64Port, Cause } from './access-port.ts';
 import { vcpuCells } from './cells.ts';
 import { completeDevice, loadSyndromes, STORE } from './completion.ts';
 import { PendingEvents } from './events.ts';
-import { EC, type ExceptionContext, enterException, takeAbort, takeSync, VECTOR } from './exceptions.ts';
+import {
+  EC,
+  type ExceptionContext,
+  enterException,
+  stepping,
+  takeAbort,
+  takeSync,
+  VECTOR,
+} from './exceptions.ts';
 import { GuardWord, type PluginGuards } from './guard-bits.ts';
 import { ISS, injectSea, takeExternalAbort } from './inject.ts';
 import { AccessClass } from './isa/access-class.ts';
@@ -222,8 +230,9 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   }
 
   enter(slice: number): StopReason {
-    this.retired = this.debt;
-    this.debt = 0;
+    this.retired = Math.min(this.debt, slice);
+    this.debt -= this.retired;
+    if (this.retired === slice) return Stop.Slice;
     if (this.power === 'off' || this.waiting) return Stop.Wait;
     if (this.presented.waits) return Stop.Handle;
     const { traced } = this.vm;
@@ -270,27 +279,24 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
 
   /** What must be looked at before the next instruction: illegal state, a misaligned pc, software step. */
   #lookAhead(): void {
-    this.#special = (this.state.ps & PS.IL) !== 0 || (this.state.pcLo & 3) !== 0 || this.#stepping();
-  }
-  /** Software step is active here (DDI 0487, D2.12): from EL0 always, at EL1 with KDE and D clear. */
-  #stepping(): boolean {
     const s = this.state;
-    if ((s.lo(SR.MDSCR_EL1) & 1) === 0 || s.lo(SR.OSLSR_EL1) & 2) return false;
-    return s.el === 0 || ((s.lo(SR.MDSCR_EL1) & (1 << 13)) !== 0 && (s.ps & PS.D) === 0);
+    this.#special = (s.ps & PS.IL) !== 0 || (s.pcLo & 3) !== 0 || stepping(s, s.ps);
   }
   /** One instruction, or the exception that comes before it; -1 when an exception was taken. */
   #carefully(): number {
     const s = this.state;
-    if (s.ps & PS.IL) takeSync(this, EC.IllegalState, 0);
-    else if (s.pcLo & 3) this.pcAlignmentFault();
-    else if (this.#stepping() && (s.ps & PS.SS) === 0) {
+    if (stepping(s, s.ps) && (s.ps & PS.SS) === 0) {
       // ISV: an instruction was stepped; EX: it was a load-exclusive
       const iss = this.stepped ? (1 << 24) | (this.stepped === 2 ? 1 << 6 : 0) : 0;
       takeSync(this, s.el === 0 ? EC.StepLower : EC.Step, iss | 0x22);
-    } else {
-      s.ps &= ~PS.SS;
-      this.stepped = (this.instructionWord() & 0x3f40_0000) === 0x0840_0000 ? 2 : 1;
+    } else if (s.pcLo & 3) this.pcAlignmentFault();
+    else if (s.ps & PS.IL) takeSync(this, EC.IllegalState, 0);
+    else {
+      const stepped = (this.instructionWord() & 0x3f40_0000) === 0x0840_0000 ? 2 : 1;
       const leave = this.cpu.run(1);
+      // what did not finish is not stepped: it starts again, or its exception returns to before it
+      if (leave !== Leave.Fault) this.stepped = stepped;
+      if (leave === Leave.Budget) s.ps &= ~PS.SS;
       this.#lookAhead();
       return leave;
     }
@@ -441,6 +447,9 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
   interruptsChanged(): void {
     this.#attention = true;
   }
+  stepChanged(): void {
+    this.#lookAhead();
+  }
   modeChanged(): void {
     this.stepped = 0;
     const context = this.state.el === 0 ? CONTEXT_EL0 : CONTEXT_EL1;
@@ -521,15 +530,8 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     this.debt++;
   }
   injectSea(iabt: boolean, far: bigint): boolean {
-    const done = injectSea(
-      this,
-      this.rules,
-      this.fault,
-      observerReader(this.vm),
-      this.model.paBits,
-      iabt,
-      far,
-    );
+    const { rules, fault, model } = this;
+    const done = injectSea(this, rules, fault, observerReader(this.vm), model.paBits, iabt, far);
     if (done) {
       // an injected abort cancels a pending MMIO completion: PC must not be stepped past
       this.core.cancelDevice();

@@ -43,6 +43,7 @@ export const debugRegisters: readonly SysregDef[] = [
   {
     ...plain('MDSCR_EL1', 2, 2, 'Monitor debug control: SS single step, TDCC, KDE, MDE', SR.MDSCR_EL1),
     mask: 0xb001n,
+    changed: (c) => c.stepChanged(),
     fields: [
       ['MDE', 15, 15],
       ['KDE', 13, 13],
@@ -63,7 +64,10 @@ export const debugRegisters: readonly SysregDef[] = [
     doc: 'OS lock: write 1 to lock',
     el1: 'wo',
     mirror: true,
-    write: (c, lo) => c.state.put(SR.OSLSR_EL1, 8 | ((lo & 1) << 1), 0),
+    write: (c, lo) => {
+      c.state.put(SR.OSLSR_EL1, 8 | ((lo & 1) << 1), 0);
+      c.stepChanged();
+    },
   },
   {
     name: 'OSLSR_EL1',

@@ -14,6 +14,8 @@ export interface SysregContext {
   guardsChanged(): void;
   /** Masks or pending state of interrupts and SErrors changed. */
   interruptsChanged(): void;
+  /** What software step depends on changed (MDSCR_EL1, the OS lock, PSTATE.D). */
+  stepChanged(): void;
   /** Timer registers. */
   readonly timer: TimerPort;
   /** Sets or clears a guard bit that a plugin claimed (`arm64.guards`). */

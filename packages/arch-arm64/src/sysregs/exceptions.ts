@@ -19,6 +19,7 @@ export function writePs(c: SysregContext, bits: number, value: number): void {
   if (changed & (PS.PAN | PS.UAO)) c.privilegeChanged();
   if (changed & 1) c.guardsChanged();
   if (changed & (PS.A | PS.I | PS.F)) c.interruptsChanged();
+  if (changed & PS.D) c.stepChanged();
 }
 const sp = (slot: number): Pick<SysregDef, 'read' | 'write'> => ({
   read: (c, out) => {

@@ -127,6 +127,24 @@ const step = (): string => `
   ${expectTrap('  mov x1, #0x2001\n  msr mdscr_el1, x1\n  isb\n  adr x0, 1f\n  msr elr_el1, x0\n  ldr x0, =0x2001c5\n  msr spsr_el1, x0\n  eret\n1: nop\n  nop')}
   msr mdscr_el1, xzr
   isb
+${stepStarts()}`;
+
+/** Step that is not done because the instruction did not finish, and step that begins without ERET. */
+const stepStarts = (): string => `
+  mov x0, #1
+  msr mdscr_el1, x0
+  isb
+  mov x20, #0x40000000
+  add x20, x20, #1
+  ${['brk #5', '.inst 0', 'hvc #0', 'mrs x1, ttbr0_el1', 'br x20']
+    .map((code) => atEl0(`  ${code}\n  nop`, '0x200000'))
+    .join('\n  ')}
+  ${expectTrap('  mov x1, #0x2001\n  msr mdscr_el1, x1\n  isb\n  msr daifclr, #8\n  nop\n  nop')}
+  msr mdscr_el1, xzr
+  isb
+  ${expectTrap('  msr daifclr, #8\n  mov x1, #0x2001\n  msr mdscr_el1, x1\n  isb\n  nop')}
+  msr mdscr_el1, xzr
+  isb
 `;
 
 /** Images of this chapter. */
