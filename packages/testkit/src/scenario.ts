@@ -7,6 +7,7 @@ import { type Machine, Ride, type Way } from './ride.ts';
 import {
   bareKnob,
   cellKnobs,
+  columnOf,
   type DecisionTable,
   expectedCode,
   type KnobSet,
@@ -83,7 +84,7 @@ export interface ScenarioInfo {
 export interface RunOptions {
   /** Knob values by id, in full or bare. */
   readonly set?: KnobSet;
-  /** Default: the first. */
+  /** Default: the one that `set` amounts to; the first when it says nothing ({@link columnOf}). */
   readonly column?: string;
   /** Variant of the row; default: the plain row. */
   readonly variant?: string;
@@ -256,7 +257,7 @@ export function scenarioSet(o: ScenarioSetOptions): ScenarioSet {
           `has no variant ${r.variant}`,
           `variants: ${entries.flatMap((e) => e.variant ?? []).join(' ') || 'none'}`,
         );
-      const column = r.column ?? (Object.keys(table.columns)[0] as string);
+      const column = r.column ?? columnOf(table, entry, r.set ?? {});
       return runCell(s, entry, column, r);
     },
     matrix(at = path) {

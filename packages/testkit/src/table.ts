@@ -81,6 +81,52 @@ export function cellKnobs(
   return out;
 }
 
+/** The alternative of a cell that matches `knobs` with the most of its own, if any. */
+function alternative(entry: TableEntry, column: string, knobs: KnobSet): TableAlternative | undefined {
+  let best: TableAlternative | undefined;
+  let most = 0;
+  for (const a of entry.alt ?? []) {
+    const wants = Object.entries(a.knobs ?? {});
+    if (a.cells[column] === undefined || a.kernel !== undefined || a.reading !== undefined) continue;
+    if (wants.length <= most || !wants.every(([id, v]) => String(knobs[bareKnob(id)]) === String(v))) continue;
+    best = a;
+    most = wants.length;
+  }
+  return best;
+}
+
+/**
+ * The column that knob values set by hand amount to: `capEnabled=on` in the legacy column is the column with the
+ * capability on. Columns are judged by how many of their own knobs the values contradict (without an alternative that
+ * speaks of it), then by how many they confirm, then by their order.
+ * @param from column that is meant where the values say nothing; default: the first.
+ */
+export function columnOf(table: DecisionTable, entry: TableEntry, set: KnobSet, from?: string): string {
+  const names = Object.keys(table.columns).filter((c) => entry.cells[c] !== undefined);
+  const start = from ?? (names[0] as string);
+  const given = new Map(Object.entries(set).map(([id, v]) => [bareKnob(id), String(v)]));
+  const own = (c: string): [string, string][] =>
+    Object.entries(table.columns[c]?.knobs ?? {}).map(([id, v]) => [bareKnob(id), String(v)]);
+  const values = new Map([...own(start), ...given]);
+  if (own(start).every(([id, v]) => values.get(id) === v)) return start;
+  const judge = (c: string): readonly [against: number, confirmed: number] => {
+    const a = alternative(entry, c, cellKnobs(table, entry, c, set));
+    const spoken = new Set(Object.keys(a?.knobs ?? {}).map(bareKnob));
+    const against = own(c).filter(([id, v]) => values.has(id) && values.get(id) !== v && !spoken.has(id));
+    return [against.length, own(c).filter(([id, v]) => given.get(id) === v).length];
+  };
+  let best = start;
+  let score = judge(start);
+  for (const c of names) {
+    const s = judge(c);
+    if (s[0] < score[0] || (s[0] === score[0] && s[1] > score[1])) {
+      best = c;
+      score = s;
+    }
+  }
+  return best;
+}
+
 /**
  * What a cell must give under `set`: the code of the alternative that matches with the most knobs, else the cell's own.
  * @throws FaultyardError FY_SCENARIO for a column that the table does not have.
@@ -91,25 +137,13 @@ export function expectedCode(
   column: string,
   set: KnobSet = {},
 ): string {
-  const code = entry.cells[column];
-  if (code === undefined)
+  if (entry.cells[column] === undefined)
     throw new FaultyardError('FY_SCENARIO', {
       scenario: entry.scenario,
       why: `row ${entry.id} has no column ${column}`,
       fix: `columns: ${Object.keys(entry.cells).join(', ')}`,
     });
-  const knobs = cellKnobs(table, entry, column, set);
-  let best = code;
-  let most = 0;
-  for (const a of entry.alt ?? []) {
-    const wants = Object.entries(a.knobs ?? {});
-    const other = a.cells[column];
-    if (other === undefined || a.kernel !== undefined || a.reading !== undefined || wants.length <= most)
-      continue;
-    if (wants.every(([id, v]) => String(knobs[bareKnob(id)]) === String(v))) {
-      best = other;
-      most = wants.length;
-    }
-  }
-  return best;
+  const meant = columnOf(table, entry, set, column);
+  const other = alternative(entry, meant, cellKnobs(table, entry, meant, set));
+  return (other?.cells[meant] ?? entry.cells[meant]) as string;
 }

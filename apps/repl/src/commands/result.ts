@@ -4,8 +4,8 @@ import type { ScenarioResult } from '../scenarios.ts';
 
 /** A result as `--json` prints it. */
 export function contract(r: ScenarioResult): Omit<ScenarioResult, 'entry' | 'log'> {
-  const { scenario, column, set, outcome, expected, ok, exits, instructions, stateHash } = r;
-  return { scenario, column, set, outcome, expected, ok, exits, instructions, stateHash };
+  const { scenario, set, outcome, expected, ok, exits, instructions, stateHash } = r;
+  return { scenario, set, outcome, expected, ok, exits, instructions, stateHash };
 }
 
 /** A result for a reader. */
