@@ -16,6 +16,8 @@ export interface Scenarios {
   readonly all: readonly ScenarioInfo[];
   /** By id or alias, with or without a variant. */
   find(id: string): ScenarioInfo | undefined;
+  /** What the words of the tables mean: path of the table, word, meaning. */
+  readonly glossary: readonly (readonly [path: string, word: string, meaning: string])[];
   /** @throws UserError for an unknown scenario or column, with the nearest names. */
   run(id: string, options?: RunOptions): ScenarioResult;
   /** The cells below a path: a table (`sea`), a row of it, or a variant. @throws UserError for an unknown path. */
@@ -40,6 +42,9 @@ export function joinScenarios(sets: readonly ScenarioSet[]): Scenarios {
   const owner = (id: string): ScenarioSet | undefined => sets.find((s) => s.find(id) !== undefined);
   return {
     all,
+    glossary: sets.flatMap((s) =>
+      Object.entries(s.glossary ?? {}).map(([word, meaning]) => [s.path, word, meaning] as const),
+    ),
     find: (id) => owner(id)?.find(id),
     run(id, options = {}) {
       const set = owner(id);

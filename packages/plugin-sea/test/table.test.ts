@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { type MatrixCell, NOT_APPLICABLE } from '@faultyard/testkit';
 import { describe, expect, it } from 'vitest';
 import { tableModule } from '../scripts/table-module.ts';
+import { CODES } from '../src/scenarios/codes.ts';
 import { TABLE } from '../src/scenarios/generated/table.ts';
 import { scenarios } from '../src/scenarios/index.ts';
 
@@ -21,6 +22,16 @@ describe('decision table', () => {
     const read = (path: string): string => readFileSync(new URL(path, import.meta.url), 'utf8');
     const made = read('../src/scenarios/generated/table.ts');
     expect(made).toBe(tableModule(read('../data/decision-table.json')));
+  });
+  it('every outcome code of it is explained, and no other', () => {
+    const codes = TABLE.rows
+      .flatMap((r) => [r.cells, ...(r.alt ?? []).map((a) => a.cells)])
+      .flatMap(Object.values);
+    const tokens = codes.flatMap((code: string) =>
+      code.split(' ').filter((t) => t !== '|' && t !== NOT_APPLICABLE),
+    );
+    const used = new Set(tokens.map((t) => /^([A-Z]+\d?|[a-z]+)/.exec(t)?.[0]));
+    expect([...used].sort()).toEqual(Object.keys(CODES).sort());
   });
   it('a cell that does not apply is not run', () => {
     const applicable = TABLE.rows

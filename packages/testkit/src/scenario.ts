@@ -135,6 +135,8 @@ export interface ScenarioSet {
   /** First part of its scenarios' ids, and the path of its matrix: `sea`. */
   readonly path: string;
   readonly scenarios: readonly ScenarioInfo[];
+  /** What the words of its table mean: columns by name, outcome codes by the letters they begin with. */
+  readonly glossary?: Readonly<Record<string, string>>;
   /** By id or alias, with or without a variant: `sea/1`, `sea/el0-load`, `sea/1/ldp`. */
   find(id: string): ScenarioInfo | undefined;
   /** @throws FaultyardError FY_SCENARIO for an unknown scenario, column or variant. */
@@ -154,6 +156,8 @@ export interface ScenarioSetOptions {
   readonly plugin?: string;
   readonly table: DecisionTable;
   readonly scenarios: readonly Scenario[];
+  /** What the outcome codes mean, by the letters they begin with. */
+  readonly codes?: Readonly<Record<string, string>>;
   /** Bare names of the knobs that can be set, beyond those that the table sets; absent: not checked. */
   readonly knobs?: readonly string[];
   /** Whether two codes are the same for this entry (bits not compared, …). Default: equal text. */
@@ -239,6 +243,10 @@ export function scenarioSet(o: ScenarioSetOptions): ScenarioSet {
   return {
     path,
     scenarios: all,
+    glossary: {
+      ...Object.fromEntries(Object.entries(table.columns).map(([name, { title }]) => [name, title])),
+      ...o.codes,
+    },
     find(id) {
       const found = locate(id);
       return found && infos.get(found.s);

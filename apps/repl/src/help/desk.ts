@@ -12,6 +12,7 @@ import {
   commandTopic,
   errorTopics,
   exitTopics,
+  glossaryTopics,
   knobTopics,
   opTopics,
   registerTopics,
@@ -159,6 +160,7 @@ export function openDesk(options: DeskOptions): HelpDesk {
       ...opTopics(plugins, library).filter(is),
       ...knobTopics(plugins).filter(is),
       ...errorTopics().filter(is),
+      ...glossaryTopics(scenarios).filter(is),
       ...others.map(docTopic),
       ...memberOfMachine(plain).map(docTopic),
     ];
@@ -188,6 +190,7 @@ export function openDesk(options: DeskOptions): HelpDesk {
       ...commands.map((c) => c.name),
       ...plugins.map((p) => p.def.name),
       ...scenarios.all.flatMap((s) => [s.id, ...s.aliases]),
+      ...scenarios.glossary.map(([, word]) => word),
       ...topics.flatMap((t) => [t.title, ...(t.names ?? [])]),
       ...library.names().filter((n) => !n.startsWith(`${SESSION}.`)),
     ];

@@ -1,7 +1,7 @@
 /** What plugins, registers, commands and scenarios say about themselves, as topics of `help`. */
 import { type AnyPlugin, ERROR_TABLE, type Vm } from '@faultyard/core';
 import type { Command } from '../commands/command.ts';
-import type { ScenarioInfo } from '../scenarios.ts';
+import type { ScenarioInfo, Scenarios } from '../scenarios.ts';
 import type { Library } from './library.ts';
 
 /** One answer of `help`. */
@@ -125,6 +125,15 @@ export function registerTopics(vm: Vm | undefined): Topic[] {
 export function commandTopic(command: Command): Topic {
   const options = Object.entries(command.about ?? {}).map(([name, about]) => `${name}  ${about}`);
   return { title: command.name, tag: 'command', lines: [command.usage, '', command.help, ...options] };
+}
+
+/** Columns and outcome codes of the decision tables. */
+export function glossaryTopics(scenarios: Scenarios): Topic[] {
+  return scenarios.glossary.map(([path, word, meaning]) => ({
+    title: word,
+    tag: `in the table of ${path}`,
+    lines: [meaning],
+  }));
 }
 
 /** A scenario with its story. */

@@ -4,6 +4,7 @@ import { SEA_KNOBS } from '../knobs.ts';
 import { atomics } from './atomics.ts';
 import { backing4k, backingHugetlb, backingThp } from './backing.ts';
 import { cacheMaintenance } from './cache-maintenance.ts';
+import { CODES } from './codes.ts';
 import { sameCode } from './derive.ts';
 import { devicePage } from './device-page.ts';
 import { ease } from './ease.ts';
@@ -29,6 +30,7 @@ import { vncr, vncrL2 } from './vncr.ts';
 export const scenarios: ScenarioSet = scenarioSet({
   path: 'sea',
   table: TABLE,
+  codes: CODES,
   scenarios: [
     el0Load,
     el0Store,
