@@ -87,9 +87,10 @@ export function definePlugin<const K extends ExitKind = never, Api = Record<neve
 ): Plugin<K, Api> {
   claimCore();
   const bad = (why: string): never => {
-    throw new FaultyardError('FY_PLUGIN_INVALID', { plugin: def.name, why });
+    throw new FaultyardError('FY_PLUGIN_INVALID', { plugin: String(def.name), why });
   };
-  if (!/^[a-z][a-z0-9-]*$/.test(def.name)) bad('its name must be lower-case words joined by -');
+  if (typeof def.name !== 'string' || !/^[a-z][a-z0-9-]*$/.test(def.name))
+    bad('its name must be lower-case words joined by -');
   if (!parseRange(def.core)) bad(`core range ${def.core} is not of the form ^1.2.3, >=1.2.3 or 1.2.3`);
   for (const [kind, codec] of Object.entries(def.exits ?? {})) {
     const c = codec as Partial<ExitCodec> | undefined;

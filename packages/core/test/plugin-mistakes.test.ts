@@ -116,6 +116,7 @@ describe('a definition', () => {
       /the default b of its knob k is none of its values/,
     ],
     ['no setup', { setup: undefined } as never, /it has no setup/],
+    ['no name', { name: undefined } as never, /plugin undefined: its name must be/],
   ])('%s -> FY_PLUGIN_INVALID', (_, more, says) => {
     const r = refusal(() => plugin('acme', more));
     expect(r.code).toBe('FY_PLUGIN_INVALID');

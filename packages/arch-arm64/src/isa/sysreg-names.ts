@@ -155,15 +155,15 @@ function readNames(): Map<number, string> {
 }
 
 /** Names by key, in lower case. */
-export const SYSTEM_REGISTER_NAMES: ReadonlyMap<number, string> = readNames();
+const SYSTEM_REGISTER_NAMES: ReadonlyMap<number, string> = readNames();
 
 /** Keys by name, in lower case. */
-export const SYSTEM_REGISTER_KEYS: ReadonlyMap<string, number> = new Map(
+const SYSTEM_REGISTER_KEYS: ReadonlyMap<string, number> = new Map(
   [...SYSTEM_REGISTER_NAMES].map(([key, name]) => [name, key]),
 );
 
 /** The name of a system register: its own, or `s3_0_c1_c0_7`. */
-export function systemRegisterName(key: number): string {
+function systemRegisterName(key: number): string {
   const generic = `s${key >> 14}_${(key >> 11) & 7}_c${(key >> 7) & 15}_c${(key >> 3) & 15}_${key & 7}`;
   return SYSTEM_REGISTER_NAMES.get(key) ?? generic;
 }
