@@ -3,7 +3,7 @@ import type { Colors } from '../io.ts';
 import type { ScenarioResult } from '../scenarios.ts';
 
 /** A result as `--json` prints it. */
-export function contract(r: ScenarioResult): Omit<ScenarioResult, 'entry' | 'log'> {
+export function contract(r: ScenarioResult): Omit<ScenarioResult, 'entry' | 'column' | 'log'> {
   const { scenario, set, outcome, expected, ok, exits, instructions, stateHash } = r;
   return { scenario, set, outcome, expected, ok, exits, instructions, stateHash };
 }
