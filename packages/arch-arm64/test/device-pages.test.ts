@@ -121,6 +121,43 @@ describe.each([false, true])('a loop of accesses to a hole, MMU on: %s', (mmu) =
   });
 });
 
+describe('values and addresses of exits', () => {
+  test('64-bit store with the top bit, gpa beyond 4 GiB -> unsigned bigints', () => {
+    const { cpu } = lab(
+      `mov x9, #0x9000000000
+      mov x8, #-2
+      str x8, [x9, #8]
+      mov x9, #0xf0000000
+      lsr x8, x8, #1
+      str x8, [x9]
+      strh w8, [x9, #2]`,
+      false,
+    );
+    const run = (): object => {
+      const { gpa, size, value } = cpu.run() as { gpa: bigint; size: number; value: bigint };
+      return { gpa, size, value };
+    };
+    expect(run()).toEqual({ gpa: 0x90_0000_0008n, size: 8, value: 0xffff_ffff_ffff_fffen });
+    expect(run()).toEqual({ gpa: 0xf000_0000n, size: 8, value: 0x7fff_ffff_ffff_ffffn });
+    expect(run()).toEqual({ gpa: 0xf000_0002n, size: 2, value: 0xffffn });
+  });
+  test.each([
+    [0, 0n],
+    [0x8000_0001, 0x8000_0001n],
+    [2 ** 53 - 1, 0x1f_ffff_ffff_ffffn],
+    [-1, 0xffff_ffff_ffff_ffffn],
+    [-(2 ** 40), 0xffff_ff00_0000_0000n],
+    [0xfedc_ba98_7654_3210n, 0xfedc_ba98_7654_3210n],
+    [-5n, 0xffff_ffff_ffff_fffbn],
+    [(1n << 64n) + 3n, 3n],
+  ] as const)('64-bit load answered %s -> register holds the low 64 bits', (value, wanted) => {
+    const { cpu } = lab('1: ldr x5, [x2]\n b 1b', false);
+    cpu.answer(cpu.run(), value);
+    cpu.run();
+    expect(cpu.get('x5')).toBe(wanted);
+  });
+});
+
 describe('a device page behind stage 1', () => {
   test('unmapped without TLBI -> still the device; with TLBI -> translation fault', () => {
     const { vm, cpu } = lab(
