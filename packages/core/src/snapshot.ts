@@ -86,6 +86,12 @@ export function restoreSnapshot(vm: Vm, s: Snapshot, partial: boolean = false): 
       why: `was made with plugin ${lacks}, which this VM lacks`,
       fix: 'restore it into a VM made the same way',
     });
+  const lost = [...vm.cells.values()].find((c) => c.side === 'guest' && !s.cells.has(c.name));
+  if (lost)
+    throw new FaultyardError('FY_SNAPSHOT_FOREIGN', {
+      why: `holds no cell ${lost.name}, which this VM has`,
+      fix: `take it with ${lost.name.split('.')[0]} installed, or restore it into a VM without`,
+    });
   vm.mm.restore(s.memory);
   restoreCore(vm, s.core);
   for (const [c, value] of todo) c.write(value);

@@ -277,6 +277,35 @@ describe('a setup', () => {
   });
 });
 
+test('a snapshot of a VM with other plugins -> FY_CELL_MISSING or FY_SNAPSHOT_FOREIGN, and nothing changes', () => {
+  let value = 1;
+  const counting = setup('acme', (ctx) =>
+    ctx.cell({
+      name: 'acme.count',
+      version: 1,
+      side: 'guest',
+      read: () => value,
+      write: (v) => {
+        value = v;
+      },
+    }),
+  );
+  const [without, having] = [make(), make(counting)];
+  const [less, more] = [without.snapshot(), having.snapshot()];
+  value = 2;
+  const hash = having.stateHash();
+  const foreign = refusal(() => having.restore(less));
+  expect(foreign.code).toBe('FY_SNAPSHOT_FOREIGN');
+  expect(foreign.message).toContain('holds no cell acme.count, which this VM has');
+  expect(having.stateHash()).toBe(hash);
+  const missing = refusal(() => without.restore(more));
+  expect(missing.code).toBe('FY_CELL_MISSING');
+  expect(missing.message).toContain('install acme');
+  having.restore(more);
+  expect(value).toBe(1);
+  for (const x of [less, more, without, having]) x.dispose();
+});
+
 test('an exit that no installed plugin declares -> KVM_RUN: FY_EXIT_CODEC; declared: it stands in kvm_run', () => {
   const without = make();
   const r = refusal(() => without.run());
