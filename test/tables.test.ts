@@ -1,5 +1,5 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { pagesOf, withTables } from '../scripts/tables/page.ts';
 import { TABLES } from '../scripts/tables/tables.ts';
@@ -32,6 +32,12 @@ describe('tables in pages', () => {
     expect(withTables('a.md', text)).not.toBe(text);
     expect(() => withTables('a.md', '<!-- table x -->\n<!-- end of table -->')).toThrow(/no table x/);
   });
+});
+
+test.each(pages)('$path -> every link to a file leads to one', ({ path, text }) => {
+  const links = [...text.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)].map(([, to]) => to ?? '');
+  const files = links.filter((to) => !/^\w+:/.test(to));
+  expect(files.filter((to) => !existsSync(join(root, dirname(path), to)))).toEqual([]);
 });
 
 test('typedoc.json -> demands documentation of every package', () => {
