@@ -4,7 +4,7 @@ import type { LoadedPackage } from './builtin.ts';
 import { COMMANDS } from './commands/all.ts';
 import type { Command } from './commands/command.ts';
 import { describeError, isExplained, nearest, UserError } from './errors.ts';
-import { commandTopic } from './help/topics.ts';
+import { commandTopic, optionLine } from './help/topics.ts';
 import { type Io, line } from './io.ts';
 import type { Importer } from './modules/importer.ts';
 import { loadPackage, setsOf } from './packages.ts';
@@ -51,7 +51,7 @@ function commandHelp(command: Command): string {
   return [
     `usage: ${PROGRAM} ${lines[0]}`,
     ...lines.slice(1),
-    ...COMMON_HELP.map(([o, about]) => `${o}  ${about}`),
+    ...COMMON_HELP.map(([o, about]) => optionLine(o, about)),
   ].join('\n');
 }
 

@@ -121,9 +121,15 @@ export function registerTopics(vm: Vm | undefined): Topic[] {
   });
 }
 
+/** An option and what it does, in columns. */
+export function optionLine(name: string, about: string): string {
+  return `  ${name.padEnd(26)} ${about}`;
+}
+
 /** A command with its options. */
 export function commandTopic(command: Command): Topic {
-  const options = Object.entries(command.about ?? {}).map(([name, about]) => `${name}  ${about}`);
+  const about = Object.entries(command.about ?? {});
+  const options = about.map(([name, text]) => optionLine(name, text));
   return { title: command.name, tag: 'command', lines: [command.usage, '', command.help, ...options] };
 }
 
