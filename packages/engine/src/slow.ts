@@ -68,18 +68,19 @@ export class SlowPath {
 
   /** Host address of the value to load (or of a copy of it), or -1. */
   load(lo: number, hi: number, site: number): number {
-    const gpa = this.devices.find(lo, hi, siteTotal(site), deviceKey(site, false), this.context);
-    if (gpa >= 0 && this.caching) return this.#fromDevice(lo, hi, site, gpa);
+    const device = this.devices.find(lo, hi, siteTotal(site), deviceKey(site, false), this.context);
+    if (device >= 0 && this.caching) return this.#fromDevice(device, lo, hi, siteTotal(site));
     if (!this.#translate(lo, hi, site, Access.Read)) return -1;
     if (this.#first === siteTotal(site) && this.#kind0 === Resolved.Ram) return this.#where0 | 0;
     return this.#gather(site) ? this.#data | 0 : -1;
   }
   /** Stores one element; 0, or -1. */
   store(lo: number, hi: number, site: number, vlo: number, vhi: number): number {
-    const gpa = this.devices.find(lo, hi, siteTotal(site), deviceKey(site, true), this.context);
-    if (gpa >= 0 && this.caching) {
-      this.#describe(lo, hi, site, Access.Write);
-      return this.#toDevice(gpa, siteTotal(site), vlo, vhi);
+    const { devices } = this;
+    const device = devices.find(lo, hi, siteTotal(site), deviceKey(site, true), this.context);
+    if (device >= 0 && this.caching) {
+      const a = devices.access(device, lo, hi);
+      return this.#toDevice(devices.gpa(device, lo), siteTotal(site), a, vlo, vhi);
     }
     if (!this.#translate(lo, hi, site, Access.Write)) return -1;
     return this.#put(site, vlo, vhi);
@@ -124,7 +125,7 @@ export class SlowPath {
       this.#first = total;
       this.#kind0 = this.#resolve(a);
       this.#where0 = this.#at(this.#kind0, lo);
-      if (this.#kind0 === Resolved.Device) this.#keepDevice(lo, hi, site, kind);
+      if (this.#kind0 === Resolved.Device) this.#keepDevice(lo, site, kind);
       return this.#kind0 >= 0;
     }
     this.#first = room;
@@ -160,35 +161,35 @@ export class SlowPath {
   }
 
   /** Remembers a device page, for accesses like this one. */
-  #keepDevice(lo: number, hi: number, site: number, kind: AccessKind): void {
+  #keepDevice(lo: number, site: number, kind: AccessKind): void {
     const size = siteTotal(site);
     if (!this.resolution.cache || !this.caching || kind === Access.ReadWrite) return;
     if (siteElement(site) !== size || siteAlign(site) > size || (lo & (size - 1)) !== 0) return;
-    this.devices.fill(lo, hi, deviceKey(site, kind === Access.Write), this.context, this.#where0);
+    this.devices.fill(this.access, deviceKey(site, kind === Access.Write), this.context, this.#where0);
   }
-  /** Loads one element from a device into the data area. */
-  #fromDevice(lo: number, hi: number, site: number, gpa: number): number {
+  /** Loads one element of `size` bytes from a remembered device into the data area. */
+  #fromDevice(device: number, lo: number, hi: number, size: number): number {
     const v = this.#value;
     const { i32 } = this.#v;
-    this.#describe(lo, hi, site, Access.Read);
     v.lo = 0;
     v.hi = 0;
-    if (this.#port.deviceLoad(gpa, siteTotal(site), this.access, v) < 0) return -1;
+    const a = this.devices.access(device, lo, hi);
+    if (this.#port.deviceLoad(this.devices.gpa(device, lo), size, a, v) < 0) return -1;
     i32[this.#data >>> 2] = v.lo;
     i32[(this.#data >>> 2) + 1] = v.hi;
     return this.#data | 0;
   }
   /** Stores one element to a device. */
-  #toDevice(gpa: number, size: number, vlo: number, vhi: number): number {
+  #toDevice(gpa: number, size: number, a: AccessInfo, vlo: number, vhi: number): number {
     const lo = size >= 4 ? vlo : size === 2 ? vlo & 0xffff : vlo & 0xff;
-    return this.#port.deviceStore(gpa, size, this.access, lo, size === 8 ? vhi : 0) < 0 ? -1 : 0;
+    return this.#port.deviceStore(gpa, size, a, lo, size === 8 ? vhi : 0) < 0 ? -1 : 0;
   }
 
   /** One element: straight into memory or to the device where that is all there is to it. */
   #put(site: number, vlo: number, vhi: number): number {
     const size = siteTotal(site);
     if (this.#first === size) {
-      if (this.#kind0 === Resolved.Device) return this.#toDevice(this.#where0, size, vlo, vhi);
+      if (this.#kind0 === Resolved.Device) return this.#toDevice(this.#where0, size, this.access, vlo, vhi);
       const { dv } = this.#v;
       const at = this.#where0;
       if (size === 8) {
