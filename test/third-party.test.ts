@@ -68,7 +68,7 @@ describe('a plugin outside the workspace', () => {
   });
 
   test('tsc6 and tsc, nodenext -> compile it with the declarations of the packages', () => {
-    expect(project.compile('tsc6', 'nodenext')).toBe('');
+    expect(project.compile('tsc6', 'nodenext', 'trusted')).toBe('');
     expect(project.compile('tsc', 'nodenext')).toBe('');
   });
 
@@ -83,6 +83,10 @@ describe('a plugin outside the workspace', () => {
   test('core 1.1.0 with more exits, operations and setup -> npm installs it; the plugin as compiled for 1.0.0 runs, and compiles anew', () => {
     expect(project.installCore('1.1.0', declarations)).toBe('');
     expect(main()).toEqual({ ...report, core: '1.1.0' });
+    project.write(
+      'newer.ts',
+      `import type { Exit } from '@faultyard/core';\nexport const n = (e: Exit<'added-in-1-1'>): number => e.n;\n`,
+    );
     expect(project.compile('tsc', 'nodenext')).toBe('');
     expect(main()).toEqual({ ...report, core: '1.1.0' });
   });
