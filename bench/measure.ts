@@ -9,7 +9,7 @@ export interface Clock {
 }
 
 /** Time on the wall. */
-export const wall: Clock = { now: () => performance.now(), kind: 'wall' };
+const wall: Clock = { now: () => performance.now(), kind: 'wall' };
 
 /** CPU time of the whole process with its helper threads (collector, compiler), to the microsecond. */
 export const processClock: Clock = {

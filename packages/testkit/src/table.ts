@@ -88,7 +88,8 @@ function alternative(entry: TableEntry, column: string, knobs: KnobSet): TableAl
   for (const a of entry.alt ?? []) {
     const wants = Object.entries(a.knobs ?? {});
     if (a.cells[column] === undefined || a.kernel !== undefined || a.reading !== undefined) continue;
-    if (wants.length <= most || !wants.every(([id, v]) => String(knobs[bareKnob(id)]) === String(v))) continue;
+    if (wants.length <= most || !wants.every(([id, v]) => String(knobs[bareKnob(id)]) === String(v)))
+      continue;
     best = a;
     most = wants.length;
   }

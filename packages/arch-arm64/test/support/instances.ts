@@ -134,7 +134,7 @@ function popcount(n: number): number {
 }
 
 /** Register values worth computing with: zero, all ones, the edges of sign and carry in 32 and 64 bits. */
-export const VALUES: readonly bigint[] = [
+const VALUES: readonly bigint[] = [
   0n,
   0xffff_ffff_ffff_ffffn,
   1n,

@@ -36,7 +36,7 @@ export interface UserState {
 }
 
 /** Register values for a seed: general registers biased to edges, the rest random. */
-export function seededState(seed: number): UserState {
+function seededState(seed: number): UserState {
   const next = random(seed ^ 0x5eed);
   const v = new Uint8Array(512);
   const words = new Uint32Array(v.buffer);
