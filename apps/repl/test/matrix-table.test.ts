@@ -1,5 +1,8 @@
+import { PassThrough } from 'node:stream';
 import pc from 'picocolors';
 import { describe, expect, test } from 'vitest';
+import { runMatrix } from '../src/commands/matrix.ts';
+import { Interrupted, uninterrupted } from '../src/interrupt/interrupts.ts';
 import { type DrawnCell, headerLines, layoutMatrix, rowLines } from '../src/matrix-table.ts';
 
 const plain = pc.createColors(false);
@@ -69,4 +72,29 @@ describe('a decision table', () => {
     expect(row).toMatch(/✓ SE.*▸ A.*n\/a.*✗ LOOP/);
     expect(draw(200, () => ({ expected: 'A', state: 'waiting' })).at(-1)).toContain('· A');
   });
+});
+
+test('Ctrl-C while a cell runs -> that cell ends, no other begins', () => {
+  const ran: string[] = [];
+  const cells = COLUMNS.map((column) => ({
+    row: '1',
+    column,
+    scenario: 'x/1',
+    title: 'a row',
+    expected: 'OK',
+    run: () => {
+      ran.push(column);
+      return { actual: 'OK', ok: true } as never;
+    },
+  }));
+  const io = {
+    out: new PassThrough(),
+    live: false,
+    progress: false,
+    colors: plain,
+    columns: () => 100,
+  };
+  const interrupts = { ...uninterrupted, requested: () => ran.includes('P1') };
+  expect(() => runMatrix(io as never, cells, interrupts)).toThrow(Interrupted);
+  expect(ran).toEqual(['P0', 'P1']);
 });

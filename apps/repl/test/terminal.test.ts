@@ -120,6 +120,19 @@ describe.skipIf(!hasScript)(`on a pty${hasScript ? '' : ' (skipped: script(1) is
     expect(await person.leaves()).toBe(0);
   }, 60_000);
 
+  test('a decision table that is drawn -> Ctrl-C ends it between cells, typed or as a command', async () => {
+    const person = sitDown();
+    await person.sees(/fy> /);
+    for (const line of ['matrix("sea")', '.matrix sea']) {
+      person.type(line);
+      await person.sees(/1\/ldrh/);
+      person.press(CTRL_C);
+      await person.sees(/interrupted; the session goes on/);
+      person.type('"answer " + 6 * 7');
+      await person.sees(/'answer 42'/);
+    }
+  }, 60_000);
+
   test('tab -> registers and members; arrow up -> the last line; history -> in the file', async () => {
     const file = join(mkdtempSync(join(tmpdir(), 'faultyard-terminal-')), 'history');
     const person = sitDown({ FAULTYARD_HISTORY: file });

@@ -1,5 +1,6 @@
 /** `matrix`: a decision table, run live, one cell per policy; exit status 0 only if every cell is as expected. */
 import { UserError } from '../errors.ts';
+import { Interrupted, type Interrupts, uninterrupted } from '../interrupt/interrupts.ts';
 import { type Io, line } from '../io.ts';
 import { type DrawnCell, headerLines, layoutMatrix, rowLines } from '../matrix-table.ts';
 import type { MatrixCell } from '../scenarios.ts';
@@ -14,7 +15,12 @@ export interface MatrixResult {
   readonly ok: boolean;
 }
 
-function runCell(cell: MatrixCell): MatrixResult {
+/**
+ * Runs a cell, unless the line is to end. It asks between cells because a line that is broken off while it writes to
+ * the terminal can leave the stream unusable.
+ */
+function runCell(cell: MatrixCell, interrupts: Interrupts): MatrixResult {
+  if (interrupts.requested()) throw new Interrupted();
   const { actual, ok } = cell.run();
   return { row: cell.row, column: cell.column, expected: cell.expected, actual, ok };
 }
@@ -37,7 +43,7 @@ function distinct(names: readonly string[]): string[] {
  * Runs cells and draws the table as they finish: on a terminal a row is redrawn with each of its cells, elsewhere it is
  * written once.
  */
-function drawMatrix(io: Io, cells: readonly MatrixCell[]): MatrixResult[] {
+function drawMatrix(io: Io, cells: readonly MatrixCell[], interrupts: Interrupts): MatrixResult[] {
   const rows = distinct(cells.map((c) => c.row));
   const columns = distinct(cells.map((c) => c.column));
   const codes = (column: string): string[] => cells.filter((c) => c.column === column).map((c) => c.expected);
@@ -61,7 +67,7 @@ function drawMatrix(io: Io, cells: readonly MatrixCell[]): MatrixResult[] {
         drawn.set(cell.column, { expected: cell.expected, state: 'running' });
         if (io.live) draw();
         else showProgress(io, cell, results.length, cells.length);
-        const result = runCell(cell);
+        const result = runCell(cell, interrupts);
         results.push(result);
         drawn.set(cell.column, {
           expected: cell.expected,
@@ -98,8 +104,12 @@ function summarizeMatrix(io: Io, results: readonly MatrixResult[]): void {
 }
 
 /** Runs cells, draws them and sums up; whether all are as expected. */
-export function runMatrix(io: Io, cells: readonly MatrixCell[]): boolean {
-  const results = drawMatrix(io, cells);
+export function runMatrix(
+  io: Io,
+  cells: readonly MatrixCell[],
+  interrupts: Interrupts = uninterrupted,
+): boolean {
+  const results = drawMatrix(io, cells, interrupts);
   explainColumns(io, cells);
   summarizeMatrix(io, results);
   return results.every((r) => r.ok);
@@ -110,7 +120,7 @@ function runQuietly(io: Io, cells: readonly MatrixCell[]): MatrixResult[] {
   const results: MatrixResult[] = [];
   for (const cell of cells) {
     showProgress(io, cell, results.length, cells.length);
-    results.push(runCell(cell));
+    results.push(runCell(cell, uninterrupted));
   }
   clearProgress(io);
   return results;
@@ -121,12 +131,12 @@ export const matrix: Command = {
   name: 'matrix',
   help: 'run a decision table (`sea`) or one row of it (`sea/1`), one cell per policy',
   usage: 'matrix <path>',
-  run({ words, options, io, scenarios }) {
+  run({ words, options, io, scenarios, interrupts }) {
     const [path, ...rest] = words;
     if (path === undefined || rest.length > 0)
       throw new UserError(`matrix takes one path, e.g. \`matrix sea\`\nusage: ${matrix.usage}`);
     const cells = scenarios.matrix(path);
-    if (!options['json']) return runMatrix(io, cells) ? 0 : 1;
+    if (!options['json']) return runMatrix(io, cells, interrupts) ? 0 : 1;
     const results = runQuietly(io, cells);
     writeJson(io, results);
     return results.every((r) => r.ok) ? 0 : 1;

@@ -211,7 +211,7 @@ export function createGlobals(context: LabContext): SessionGlobals & Readonly<Re
       doIt(lastVcpu(), options);
       return undefined;
     },
-    matrix: (path) => runMatrix(context.io, scenarios.matrix(path)),
+    matrix: (path) => runMatrix(context.io, scenarios.matrix(path), interrupts),
     list(prefix = '') {
       const chosen = scenarios.all.filter((s) => s.id.startsWith(prefix));
       return printsAs(chosen, () => scenarioTable(chosen, context.io));
