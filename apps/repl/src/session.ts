@@ -10,6 +10,7 @@ import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { type REPLServer, Recoverable, start } from 'node:repl';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
+import { UserError } from './errors.ts';
 import type { Evaluate, Outcome } from './evaluate/evaluator.ts';
 import type { History } from './history.ts';
 import type { Interrupts } from './interrupt/interrupts.ts';
@@ -144,7 +145,15 @@ export function startSession(options: SessionOptions): Session {
     if (busy) interrupts.interrupt();
     else for (const listener of idle) listener.call(server);
   });
-  if (gate) void feed(options.input, server, gate);
+  // node:repl only prints that it knows no such word, and the session would end well
+  const refuses = (line: string): boolean => {
+    const word = unfinished ? undefined : /^\s*\.([a-z][\w-]*)/i.exec(line)?.[1];
+    if (word === undefined || Object.hasOwn(server.commands, word)) return false;
+    const known = Object.keys(server.commands).map((name) => `.${name}`);
+    report(UserError.unknown('command', `.${word}`, known, `commands: ${known.join(' ')}`));
+    return true;
+  };
+  if (gate) void feed(options.input, server, gate, refuses);
   else holdKeys(server, () => busy, waiting);
 
   const done = new Promise<0 | 1>((resolve) => {
@@ -175,8 +184,13 @@ function onLateErrors(server: REPLServer, report: (error: unknown) => void): voi
   domain?.on('error', report);
 }
 
-/** Hands a pipe's lines over one at a time: the next when the prompt would be shown again. */
-async function feed(input: Readable, server: REPLServer, gate: PassThrough): Promise<void> {
+/** Hands a pipe's lines over one at a time, but those refused: the next when the prompt would be shown again. */
+async function feed(
+  input: Readable,
+  server: REPLServer,
+  gate: PassThrough,
+  refuses: (line: string) => boolean,
+): Promise<void> {
   let ready: () => void = () => undefined;
   server.displayPrompt = () => ready();
   let open = true;
@@ -186,6 +200,7 @@ async function feed(input: Readable, server: REPLServer, gate: PassThrough): Pro
   });
   for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
     if (!open) break;
+    if (refuses(line)) continue;
     await new Promise<void>((resolve) => {
       ready = resolve;
       gate.write(`${line}\n`);

@@ -45,6 +45,15 @@ describe('piped lines', () => {
       status: 1,
     });
   });
+  test('a dot and a word that is no command -> an error, 1 if it is the last', async () => {
+    expect(await pipe('1\n.laod x\n')).toEqual({
+      out: '1\n',
+      err: '! UserError: unknown command ".laod"\n',
+      status: 1,
+    });
+    expect(await pipe('.laod\n2\n')).toMatchObject({ out: '2\n', status: 0 });
+    expect(await pipe('Math.max([3]\n.length,\n2)\n')).toMatchObject({ out: '2\n', status: 0 });
+  });
   test('.exit -> later lines are not run', async () => {
     expect((await pipe('1\n.exit\n2\n')).out).toBe('1\n');
   });

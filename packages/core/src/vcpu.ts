@@ -207,7 +207,8 @@ export class Vcpu<E extends ExitKind = ExitKind> {
 
   /**
    * Writes the answer to a load exit into the kvm_run page.
-   * @throws FaultyardError FY_EXIT_ANSWER if the exit is not the pending one, is a store, or is answered already.
+   * @throws FaultyardError FY_EXIT_ANSWER if the exit is not the pending one, is a store, or is answered already;
+   * FY_ARGUMENT if it is no exit.
    */
   answer(exit: Exit, value: bigint | number): void {
     const d = this.device;
@@ -226,6 +227,14 @@ export class Vcpu<E extends ExitKind = ExitKind> {
   }
   #refuseAnswer(exit: Exit): never {
     const d = this.device;
+    // scripts have no types at run time
+    if (typeof exit?.kind !== 'string')
+      throw new FaultyardError('FY_ARGUMENT', {
+        what: 'exit',
+        value: String(exit),
+        why: 'is none',
+        fix: 'give what run() returned',
+      });
     const [why, fix] =
       exit.vcpu !== this.id
         ? [`was returned by another vcpu, not ${this.id}`, `call vcpus[${exit.vcpu}].answer`]

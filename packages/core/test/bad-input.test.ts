@@ -239,6 +239,14 @@ describe('a refused call', () => {
     expect(vm.stateHash()).toBe(before);
   });
 
+  test.each([undefined, {}, 7])('an answer to %o -> FY_ARGUMENT, state hash as before', (exit) => {
+    const vm = make();
+    const before = vm.stateHash();
+    expect(() => vm.vcpus[0]?.answer(exit as never, 1)).toThrow(
+      /FY_ARGUMENT.*is none.*what run\(\) returned/,
+    );
+    expect(vm.stateHash()).toBe(before);
+  });
   test('the exit answered twice, and by the wrong vcpu -> FY_EXIT_ANSWER, state hash as before', () => {
     const vm = make();
     const [v, w] = vm.vcpus;
