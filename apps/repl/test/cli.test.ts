@@ -30,7 +30,6 @@ describe('run', () => {
     const { out, status } = await command(['run', 'abacus/load', '--json']);
     expect(JSON.parse(out)).toEqual({
       scenario: 'abacus/1',
-      column: 'exit',
       set: {},
       outcome: 'X(memory-fault) r0=1',
       expected: 'X(memory-fault) r0=1',
