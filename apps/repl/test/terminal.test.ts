@@ -120,6 +120,20 @@ describe.skipIf(!hasScript)(`on a pty${hasScript ? '' : ' (skipped: script(1) is
     expect(await person.leaves()).toBe(0);
   }, 60_000);
 
+  test('lines broken off while they print -> the session prints on', async () => {
+    const person = sitDown();
+    await person.sees(/fy> /);
+    for (let n = 1; n <= 4; n++) {
+      person.type('for (;;) console.log("flo" + "od")');
+      await person.sees(/flood/);
+      await setTimeout(200);
+      person.press(CTRL_C);
+      await person.sees(/interrupted; the session goes on/);
+      person.type(`"answer " + 6 * ${n}`);
+      await person.sees(new RegExp(`'answer ${6 * n}'`));
+    }
+  }, 60_000);
+
   test('a decision table that is drawn -> Ctrl-C ends it between cells, typed or as a command', async () => {
     const person = sitDown();
     await person.sees(/fy> /);

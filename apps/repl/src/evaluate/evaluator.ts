@@ -4,6 +4,7 @@
  */
 import { Script } from 'node:vm';
 import { Interrupted, type Interrupts } from '../interrupt/interrupts.ts';
+import { mendStreams } from '../interrupt/streams.ts';
 import type { Importer } from '../modules/importer.ts';
 import { compile, IMPORT, LOOK } from './compile.ts';
 
@@ -44,6 +45,7 @@ export function createEvaluator(interrupts: Interrupts, load: Importer): Evaluat
       );
     } catch (error) {
       const stopped = (error as { code?: unknown } | null)?.code === 'ERR_SCRIPT_EXECUTION_INTERRUPTED';
+      if (stopped) mendStreams();
       return { kind: 'error', error: stopped ? new Interrupted() : error };
     }
   };
