@@ -49,7 +49,6 @@ function truth(v: Arm64Vcpu, f: AccessFault): ExternalAbort {
 /** Handles the abort recorded in the vCPU's port. */
 export function* guestAbort(v: Arm64Vcpu): Task<Exit | undefined> {
   const f: AccessFault = { ...v.port.fault };
-  if (f.cause === Cause.NoMemory) return v.vm.host.outOfFrames();
   if (f.cause === Cause.External) {
     if (f.delivery === 2) return hostSError(v);
     return yield* v.vm.ask(externalAbort)({ vcpu: v, abort: truth(v, f) });

@@ -79,7 +79,6 @@ export function* hvaToPfn(s: AddressSpace, q: PfnQuery): Task<PfnResult> {
     }
     if (v.prot === Prot.None) return error('fault', 'io');
     const pfn = touch(s, v, page, write);
-    if (pfn === Touch.NoMemory) s.host.outOfFrames();
     if (pfn === Touch.ReadOnly) return error('ro-fault', 'io');
     if (pfn <= 0) return error('fault', 'io');
     return { pfn, writable: mayWrite(s, v, page), device: true, vma: 'io' };

@@ -22,7 +22,7 @@ export const Miss: {
   readonly ReadOnly: -2;
   /** Mapped, and the frame is poisoned: the access consumes it. {@link Stage2.frameOf} tells where it is. */
   readonly Poison: -3;
-  /** No frame is left in the lab for a private copy: {@link HostMemory.outOfFrames} outside generated code. */
+  /** No frame is left in the lab for a private copy: take {@link Stage2.fault}, which finds the page cannot be had. */
   readonly NoMemory: -4;
   /** A fetch from device memory that the architecture refuses. */
   readonly Device: -5;
@@ -358,8 +358,9 @@ export class Stage2 {
     const index = slot.gmemIndex + (gfn - slot.baseGfn);
     const e = g.pages.get(index);
     if (e < 0) return { kind: 'gmem-error', errno: 'EHWPOISON', slot };
-    if (e === 0) g.pages.put(index, this.#host.allocFrame());
-    else if (write && this.space.ownPage(g, index) < 0) this.#host.outOfFrames();
+    const frame = e === 0 ? this.#host.takeFrame() : write ? this.space.ownPage(g, index) : e;
+    if (frame <= 0) return { kind: 'gmem-error', errno: 'ENOMEM', slot };
+    if (e === 0) g.pages.put(index, frame);
     yield at('fault.map');
     if (this.#busy > 0 || seq !== this.#seq) return { kind: 'retry' };
     const pfn = g.pages.pfn(index);

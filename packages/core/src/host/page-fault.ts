@@ -78,9 +78,7 @@ export function fastGup(s: AddressSpace, page: number, write: boolean): number {
   if (!v || v.kind === 'io' || v.prot === Prot.None || (write && (v.prot & Prot.Write) === 0)) return 0;
   if (s.tableOf(v.backing).get(indexOf(v, page)) <= 0) return 0;
   if (write && !mayWrite(s, v, page)) return 0;
-  const pfn = touch(s, v, page, write);
-  if (pfn === Touch.NoMemory) s.host.outOfFrames();
-  return Math.max(pfn, 0);
+  return Math.max(touch(s, v, page, write), 0);
 }
 
 /** Yields until userfaultfd has resolved the page; the caller holds no lock. */
@@ -132,7 +130,7 @@ export function* slowGup(s: AddressSpace, page: number, write: boolean, nowait: 
       const r = touch(s, v, page, write);
       if (r > 0) return r;
       if (r === Touch.HwPoison) return 'EHWPOISON';
-      if (r === Touch.NoMemory) s.host.outOfFrames();
+      // GUP's ENOMEM is one more page that cannot be had: KVM makes an error pfn of it
       if (r !== Touch.Wait) return 'EFAULT';
       if (nowait) return 'EAGAIN';
     } finally {

@@ -164,8 +164,8 @@ export class ToyVcpu implements ArchVcpu {
     const request = this.#request;
     this.#request = 'fault';
     if (request === 'halt') return { ...of, kind: 'hlt', ret: 0 };
-    if (this.port.cause === ToyCause.NoMemory) return this.#vm.host.outOfFrames();
-    if (request === 'shutdown' || this.port.cause !== ToyCause.Stage2)
+    const stage2 = this.port.cause === ToyCause.Stage2 || this.port.cause === ToyCause.NoMemory;
+    if (request === 'shutdown' || !stage2)
       return { ...of, kind: 'shutdown', ret: 0, why: 'a trap without handler' };
     return yield* this.#fault();
   }
