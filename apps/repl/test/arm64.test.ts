@@ -69,3 +69,10 @@ describe('a syndrome in words', () => {
     expect(syndromeText(esr)).toBe(text);
   });
 });
+
+test('help of a mnemonic -> every syntax with its section of the manual', async () => {
+  const { out, status } = await program([], { input: "help('ldxr')\nhelp('b.cond')" });
+  expect(out).toMatch(/^ldxr {2}\(instruction of arm64\)\n {2}ldxr <Wt>, \[<Xn\|SP>\] +C6\.2 LDXR/);
+  expect(out).toMatch(/b\.<cond> <label/);
+  expect(status).toBe(0);
+});

@@ -25,6 +25,7 @@ export {
   SP,
   ZR,
 } from './isa/form.ts';
+export { standardTable } from './isa/forms.ts';
 export { type A64Isa, a64 } from './isa/isa.ts';
 export {
   type AccessFacts,

@@ -1,4 +1,5 @@
 /** CPU models: which optional features an Arm vCPU has, and the sizes that ID registers tell. */
+import { FaultyardError } from '@faultyard/core';
 import type { Feature } from './isa/form.ts';
 
 /** Names of the models that come with the package. */
@@ -48,9 +49,28 @@ export interface Model {
 /** ID_AA64MMFR0_EL1.PARange and TCR_EL1.IPS encodings 0..5, in bits (DDI 0487, D19.2.64). */
 export const PA_RANGES: readonly number[] = [32, 36, 40, 42, 44, 48];
 
-/** Fills in what the options leave open. */
+const MODELS: readonly ModelName[] = ['generic-v8.0', 'generic-v8.0+ras'];
+
+/**
+ * Fills in what the options leave open.
+ * @throws FaultyardError FY_ARGUMENT for an unknown model or address size.
+ */
 export function resolveModel(o: Arm64Options = {}): Model {
   const name = o.model ?? 'generic-v8.0+ras';
+  if (!MODELS.includes(name))
+    throw new FaultyardError('FY_ARGUMENT', {
+      what: 'model',
+      value: name,
+      why: 'is not a model of arm64',
+      fix: `take one of ${MODELS.join(', ')}`,
+    });
+  if (o.paBits !== undefined && !PA_RANGES.includes(o.paBits))
+    throw new FaultyardError('FY_ARGUMENT', {
+      what: 'paBits',
+      value: o.paBits,
+      why: 'is not a physical address size of the architecture',
+      fix: `take one of ${PA_RANGES.join(', ')}`,
+    });
   const rich = name === 'generic-v8.0+ras';
   const paBits = o.paBits ?? 48;
   return {

@@ -1,6 +1,6 @@
 /** The plugin: its knobs, exit, capability, and the points of arm64 where it decides. */
 import { externalAbort, type KvmRules, kvmRules } from '@faultyard/arch-arm64';
-import { type CapDef, definePlugin, type Plugin } from '@faultyard/core';
+import { type CapDef, definePlugin, FaultyardError, type Plugin } from '@faultyard/core';
 import { Claims } from './claim.ts';
 import { armSeaCodec } from './exit.ts';
 import { type HostLoad, kernelCopy, vmmLoad } from './host.ts';
@@ -59,7 +59,14 @@ function rules(k: SeaKnobs): Partial<KvmRules> {
  * KVM's routing of guest synchronous external aborts on arm64, and KVM_EXIT_ARM_SEA.
  * Needs the plugin `arm64`. Defaults are Linux 6.19; every alternative is a knob ({@link SEA_KNOBS}).
  */
-export function sea(): Plugin<'arm-sea', SeaApi> {
+export function sea(...none: readonly never[]): Plugin<'arm-sea', SeaApi> {
+  if (none.length)
+    throw new FaultyardError('FY_ARGUMENT', {
+      what: 'argument of sea()',
+      value: typeof none[0] === 'object' ? JSON.stringify(none[0]) : String(none[0]),
+      why: 'has no place here: knobs belong to a VM',
+      fix: "set them where the VM is made: createVm({ set: { 'sea.walkRule': 'v2' } })",
+    });
   return definePlugin({
     name: 'sea',
     core: '^1.0.0',

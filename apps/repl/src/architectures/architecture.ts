@@ -10,6 +10,15 @@ export type Code =
 /** An event that KVM's userspace can inject into a vCPU. */
 export type InjectEvent = (vcpu: Vcpu, options: Readonly<Record<string, unknown>>) => void;
 
+/** One syntax of an instruction, for `help`. */
+export interface Instruction {
+  /** First word of the syntax: `ldr`, `b.<cond>`. */
+  readonly mnemonic: string;
+  readonly syntax: string;
+  /** Where the manual defines it. */
+  readonly ref: string;
+}
+
 /** An architecture of `lab`. */
 export interface Architecture {
   /** `arm64`: the name of its function in `lab`. */
@@ -22,6 +31,8 @@ export interface Architecture {
   assemble(text: string, vm?: Vm): Code;
   /** Events by name. */
   readonly events: Readonly<Record<string, InjectEvent>>;
+  /** Its instructions, those of `vm`'s plugins included; without a machine those of the default model. */
+  instructions?(vm?: Vm): readonly Instruction[];
   /** Payload fields of exits about which more can be said than their number. */
   readonly decoders: Readonly<Record<string, FieldDecoder>>;
 }

@@ -5,9 +5,10 @@ import {
   type AssemblyText,
   arm64,
   assemble,
+  standardTable,
 } from '@faultyard/arch-arm64';
 import type { Vm } from '@faultyard/core';
-import type { Architecture } from './architecture.ts';
+import type { Architecture, Instruction } from './architecture.ts';
 
 /** ESR_ELx.EC as arch/arm64/include/asm/esr.h names it, without the prefix. */
 const EC: Readonly<Record<number, string>> = {
@@ -102,12 +103,21 @@ function code(text: string, vm?: Vm): AssemblyText {
   };
 }
 
+/** Every syntax of the instruction table. */
+function instructions(vm?: Vm): readonly Instruction[] {
+  const { rows } = vm?.api<never, Arm64Api>('arm64').table ?? standardTable();
+  return rows.flatMap(({ form }) =>
+    form.asm.map(({ text }) => ({ mnemonic: text.split(/[ {]/)[0] as string, syntax: text, ref: form.ref })),
+  );
+}
+
 /** AArch64 for `lab`. */
 export const arm64Architecture: Architecture = {
   name: 'arm64',
   options: Object.keys(OPTIONS),
   plugin: (options) => arm64(options),
   assemble: code,
+  instructions,
   events: {
     sea: (vcpu) => {
       vcpu.op('set-vcpu-events', { extDabtPending: true });

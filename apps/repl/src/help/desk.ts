@@ -1,5 +1,6 @@
 /** `help(x)`: finds what is meant, and prints what its documentation says. */
 import { type AnyPlugin, isPlugin, type Vm } from '@faultyard/core';
+import type { Architecture } from '../architectures/architecture.ts';
 import type { Command } from '../commands/command.ts';
 import { nearest, UserError } from '../errors.ts';
 import type { Scenarios } from '../scenarios.ts';
@@ -13,6 +14,7 @@ import {
   errorTopics,
   exitTopics,
   glossaryTopics,
+  instructionTopics,
   knobTopics,
   opTopics,
   registerTopics,
@@ -67,6 +69,7 @@ export interface DeskOptions {
   readonly library: Library;
   readonly commands: readonly Command[];
   readonly scenarios: Scenarios;
+  readonly architectures: readonly Architecture[];
   /** Plugin values and factories of the loaded packages. */
   readonly plugins: () => readonly AnyPlugin[];
   /** The session's own functions and values, by name. */
@@ -155,6 +158,7 @@ export function openDesk(options: DeskOptions): HelpDesk {
       ...(plugin ? pluginTopics(plugin) : []),
       ...(scenario ? [scenarioTopic(scenario)] : []),
       ...registerTopics(vm).filter(is),
+      ...instructionTopics(options.architectures, vm).filter(is),
       ...exitTopics(plugins, library).filter(is),
       ...capTopics(plugins).filter(is),
       ...opTopics(plugins, library).filter(is),
@@ -179,6 +183,7 @@ export function openDesk(options: DeskOptions): HelpDesk {
     const plugins = pluginsFor(vm);
     const topics = [
       ...registerTopics(vm),
+      ...instructionTopics(options.architectures, vm),
       ...exitTopics(plugins, library),
       ...capTopics(plugins),
       ...opTopics(plugins, library),

@@ -1,5 +1,6 @@
 /** What plugins, registers, commands and scenarios say about themselves, as topics of `help`. */
 import { type AnyPlugin, ERROR_TABLE, type Vm } from '@faultyard/core';
+import type { Architecture, Instruction } from '../architectures/architecture.ts';
 import type { Command } from '../commands/command.ts';
 import type { ScenarioInfo, Scenarios } from '../scenarios.ts';
 import type { Library } from './library.ts';
@@ -56,6 +57,22 @@ export function exitTopics(plugins: readonly AnyPlugin[], library: Library): Top
         doc.signature,
       ].filter(Boolean),
     };
+  });
+}
+
+/** Instructions by mnemonic: every syntax, with the manual's section. */
+export function instructionTopics(architectures: readonly Architecture[], vm: Vm | undefined): Topic[] {
+  return architectures.flatMap((arch): Topic[] => {
+    if (vm && vm.arch.name !== arch.name) return [];
+    const byMnemonic = new Map<string, Instruction[]>();
+    for (const i of arch.instructions?.(vm) ?? [])
+      byMnemonic.set(i.mnemonic, [...(byMnemonic.get(i.mnemonic) ?? []), i]);
+    return [...byMnemonic].map(([mnemonic, all]) => ({
+      title: mnemonic,
+      names: [mnemonic.replace(/[<>]/g, ''), mnemonic.toUpperCase()],
+      tag: `instruction of ${arch.name}`,
+      lines: all.map((i) => `${i.syntax.padEnd(44)}  ${i.ref}`),
+    }));
   });
 }
 

@@ -52,6 +52,7 @@ export function openLab(options: LabOptions): OpenLab {
   const desk = openDesk({
     library: openLibrary(options.packages.map((p) => p.specifier)),
     commands: options.commands,
+    architectures: options.packages.flatMap((p) => p.architectures ?? []),
     scenarios: options.scenarios,
     plugins: () => pluginsOf(options.packages),
     globals: () => globals.value,
