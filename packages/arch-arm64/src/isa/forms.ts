@@ -42,7 +42,7 @@ export const FEATURES: readonly Feature[] = ['lse', 'crc32', 'pan', 'ras', 'fpsi
 /** Built on first use: the proof that rows do not overlap takes some tens of milliseconds. */
 let standard: Table | undefined;
 
-/** The table of `FORMS` with `FEATURES`. */
+/** The instruction table of the default CPU model: Armv8.0 with LSE, CRC32, PAN and RAS. */
 export function standardTable(): Table {
   standard ??= buildTable(FORMS, new Set(FEATURES));
   return standard;
