@@ -3,25 +3,8 @@ import type { RegisterInfo } from '@faultyard/core';
 import { disassemble } from './isa/disassemble.ts';
 import { observeWord } from './observer.ts';
 import { high, join, low, type Pair, PS, SR } from './state.ts';
-import type { FieldDef } from './sysregs/def.ts';
+import { PSTATE_FIELDS } from './sysregs/exceptions.ts';
 import type { Arm64Vcpu } from './vcpu.ts';
-
-/** Fields of PSTATE as `pstate` shows them (SPSR layout). */
-const PSTATE_FIELDS: readonly FieldDef[] = [
-  ['N', 31, 31],
-  ['Z', 30, 30],
-  ['C', 29, 29],
-  ['V', 28, 28],
-  ['UAO', 23, 23],
-  ['PAN', 22, 22],
-  ['SS', 21, 21],
-  ['IL', 20, 20],
-  ['D', 9, 9],
-  ['A', 8, 8],
-  ['I', 7, 7],
-  ['F', 6, 6],
-  ['M', 4, 0],
-];
 
 /** KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE, and the same for system registers. */
 const CORE_ID = 0x6030_0000_0010_0000n;

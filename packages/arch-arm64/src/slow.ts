@@ -65,7 +65,7 @@ export function slow(v: Arm64Vcpu, op: number): NextStep {
     case Slow.Hlt:
     case Slow.Dcps:
     case Slow.Drps:
-      // halting debug is not implemented
+      // without halting debug (EDSCR.HDE = 0) HLT is UNDEFINED
       takeSync(v, EC.Unknown, 0);
       return Next.Run;
     case Slow.Eret:

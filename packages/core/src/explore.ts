@@ -50,8 +50,7 @@ interface Choice {
 /**
  * Runs every interleaving of the world's tasks with at most `preemptions` preemptions, depth first, replaying
  * prefixes from a fresh world.
- * @throws FaultyardError FY_DEADLOCK names the waiting tasks only through the failure list: a deadlock is a failure,
- * not an exception.
+ * A deadlock is a failure like any other: it names the waiting tasks, nothing is thrown.
  */
 export function explore(make: () => World, o: ExploreOptions = {}): Exploration {
   const most = o.runs ?? 10_000;

@@ -1,6 +1,6 @@
 /** Exception handling and PSTATE as registers (DDI 0487, C5.2 and D19.2: VBAR, ESR, FAR, ELR, SPSR, DAIF …). */
 import { type Pair, PS, SR } from '../state.ts';
-import type { SysregContext, SysregDef } from './def.ts';
+import type { FieldDef, SysregContext, SysregDef } from './def.ts';
 
 /** SPSR_EL1 bits this CPU has: NZCV, UAO, PAN, SS, IL, DAIF, M[4:0]. */
 const SPSR_WRITABLE = 0xf0f0_03dfn;
@@ -29,6 +29,23 @@ const sp = (slot: number): Pick<SysregDef, 'read' | 'write'> => ({
   write: (c, lo, hi) => c.state.setSp(slot, lo, hi),
 });
 
+/** Fields of PSTATE where a register holds it: SPSR_EL1, and `pstate` as a session shows it. */
+export const PSTATE_FIELDS: readonly FieldDef[] = [
+  ['N', 31, 31],
+  ['Z', 30, 30],
+  ['C', 29, 29],
+  ['V', 28, 28],
+  ['UAO', 23, 23],
+  ['PAN', 22, 22],
+  ['SS', 21, 21],
+  ['IL', 20, 20],
+  ['D', 9, 9],
+  ['A', 8, 8],
+  ['I', 7, 7],
+  ['F', 6, 6],
+  ['M', 4, 0],
+];
+
 /** Rows. */
 export const exceptionRegisters: readonly SysregDef[] = [
   {
@@ -39,21 +56,7 @@ export const exceptionRegisters: readonly SysregDef[] = [
     slot: SR.SPSR_EL1,
     value: 0n,
     mask: (m) => SPSR_WRITABLE & ~(m.pan ? 0n : 1n << 22n) & ~(m.uao ? 0n : 1n << 23n),
-    fields: [
-      ['N', 31, 31],
-      ['Z', 30, 30],
-      ['C', 29, 29],
-      ['V', 28, 28],
-      ['UAO', 23, 23],
-      ['PAN', 22, 22],
-      ['SS', 21, 21],
-      ['IL', 20, 20],
-      ['D', 9, 9],
-      ['A', 8, 8],
-      ['I', 7, 7],
-      ['F', 6, 6],
-      ['M', 4, 0],
-    ],
+    fields: PSTATE_FIELDS,
   },
   {
     name: 'ELR_EL1',
