@@ -2,7 +2,7 @@
  * Scenarios: a fault path written once, with its story, and driven many ways — alone, as a cell of a decision table, in
  * slices, moved to another VM at every exit — by the command line, the session and the tests alike.
  */
-import { FaultyardError } from '@faultyard/core';
+import { FaultyardError, type KnobDef, resolveKnobs } from '@faultyard/core';
 import { type Machine, Ride, type Way } from './ride.ts';
 import {
   bareKnob,
@@ -13,7 +13,6 @@ import {
   type KnobSet,
   NOT_APPLICABLE,
   type TableEntry,
-  tableKnobs,
 } from './table.ts';
 
 /** What a scenario is asked to produce. */
@@ -158,8 +157,8 @@ export interface ScenarioSetOptions {
   readonly scenarios: readonly Scenario[];
   /** What the outcome codes mean, by the letters they begin with. */
   readonly codes?: Readonly<Record<string, string>>;
-  /** Bare names of the knobs that can be set, beyond those that the table sets; absent: not checked. */
-  readonly knobs?: readonly string[];
+  /** Every knob that can be set, by bare name; absent: what is set is not checked. */
+  readonly knobs?: Readonly<Record<string, KnobDef>>;
   /** Whether two codes are the same for this entry (bits not compared, …). Default: equal text. */
   readonly same?: (expected: string, actual: string, entry: TableEntry) => boolean;
 }
@@ -208,11 +207,12 @@ export function scenarioSet(o: ScenarioSetOptions): ScenarioSet {
   const unknown = (name: string): never =>
     refuse(name, 'is not known', `scenarios of ${path}: ${all.map((i) => i.id).join(' ')}`);
 
-  const known = o.knobs && new Set([...o.knobs, ...tableKnobs(table)]);
+  const known =
+    o.knobs && new Map(Object.entries(o.knobs).map(([name, def]) => [`${o.plugin ?? path}.${name}`, def]));
+  /** @throws FaultyardError FY_KNOB_UNKNOWN, FY_KNOB_VALUE. */
   const checkKnobs = (set: KnobSet): void => {
-    const knob = known && Object.keys(set).find((id) => !known.has(bareKnob(id)));
-    if (knob !== undefined)
-      throw new FaultyardError('FY_KNOB_UNKNOWN', { knob, known: [...(known ?? [])].sort().join(', ') });
+    if (!known) return;
+    for (const [id, v] of Object.entries(set)) resolveKnobs(known, { [bareKnob(id)]: v });
   };
 
   const runCell = (s: Scenario, entry: TableEntry, column: string, r: RunOptions): ScenarioResult => {

@@ -58,16 +58,6 @@ export function bareKnob(id: string): string {
   return id.slice(id.lastIndexOf('.') + 1);
 }
 
-/** Bare names of all knobs that a table sets. */
-export function tableKnobs(table: DecisionTable): readonly string[] {
-  const sets = [
-    table.knobs,
-    ...Object.values(table.columns).map((c) => c.knobs),
-    ...table.rows.flatMap((e) => [e.knobs, ...(e.alt ?? []).map((a) => a.knobs)]),
-  ];
-  return [...new Set(sets.flatMap((knobs) => Object.keys(knobs ?? {}).map(bareKnob)))];
-}
-
 /** Knob values of a cell, by bare name: pinned, then the column's, the entry's, and those set by hand. */
 export function cellKnobs(
   table: DecisionTable,

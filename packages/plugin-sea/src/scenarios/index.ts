@@ -19,6 +19,7 @@ import { noHostRas } from './no-host-ras.ts';
 import { outsideSlots } from './outside-slots.ts';
 import { repeated } from './repeated.ts';
 import { restartable } from './restartable.ts';
+import { SCENARIO_KNOBS } from './scenario-knobs.ts';
 import { el0Walk, el1Walk, fetchWalk } from './stage1-walk.ts';
 import { stage2Table, stage2TableS1ptw } from './stage2-walk.ts';
 import { staleTranslation } from './stale-translation.ts';
@@ -62,7 +63,7 @@ export const scenarios: ScenarioSet = scenarioSet({
     lateCapability,
     outsideSlots,
   ],
-  knobs: [...Object.keys(SEA_KNOBS), 'unknownCounts'],
+  knobs: { ...SEA_KNOBS, ...SCENARIO_KNOBS },
   same: (expected, actual, entry) => {
     const { esrIgnore } = entry as { readonly esrIgnore?: string };
     return sameCode(expected, actual, Number.parseInt(esrIgnore ?? '0', 16));
