@@ -60,7 +60,7 @@ describe('run', () => {
       ['run', 'abacus/1', '--set', 'onPoison=maybe'],
       /abacus.onPoison does not take "maybe"; its values: exit, zero/,
     ],
-    [['run', 'abacus/1', '--set', 'nope=1'], /unknown knob nope; knobs here: onPoison/],
+    [['run', 'abacus/1', '--set', 'nope=1'], /unknown knob nope; knobs here: abacus\.onPoison/],
     [['run', 'abacus/1', '--set', 'a=1', '--set', 'a=2'], /set twice/],
     [['run', 'abacus/1', '--column', 'zeros'], /unknown column "zeros"; did you mean zero/],
     [['run', 'abacus/1', '--bogus'], /Unknown option '--bogus'\noptions here: .*--set/],
