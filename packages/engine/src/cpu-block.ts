@@ -64,8 +64,9 @@ export function layoutBlock(isa: Isa): BlockLayout {
   const state = new Map<string, number>();
   let at = align(At.scratch + 2 * isa.recordSize, 16);
   for (const [name, f] of Object.entries(isa.files)) {
-    files.set(name, at);
-    at = align(at + f.count * f.size, 16);
+    const under = f.over === undefined ? undefined : files.get(f.over);
+    files.set(name, under ?? at);
+    if (under === undefined) at = align(at + f.count * f.size, 16);
   }
   for (const name of Object.keys(isa.state)) {
     state.set(name, at);

@@ -162,8 +162,10 @@ export abstract class Emitter implements MemoryEmitter {
     this.w.get(this.base);
     if (typeof slot === 'number') return start + slot * size;
     this.slotNumber(slot as unknown as FieldSlot);
-    this.w.i32(size === 8 ? 3 : 4);
-    this.w.op(I.shl);
+    if (size > 1) {
+      this.w.i32(Math.log2(size));
+      this.w.op(I.shl);
+    }
     this.w.op(I.add);
     return start;
   }

@@ -191,8 +191,14 @@ function checkIsa(isa: Isa): void {
     wrong(`1 to ${MAX_CONTEXTS} access contexts`);
   if (isa.handlers.length > 60_000) wrong('more than 60,000 handlers');
   if (Object.values(isa.files)[0]?.size !== 8) wrong('the main register file has 8-byte registers');
-  for (const [name, f] of Object.entries(isa.files))
+  for (const [name, f] of Object.entries(isa.files)) {
     if (f.count > 256) wrong(`more than 256 registers in ${name}`);
+    if (f.over === undefined) continue;
+    const under = isa.files[f.over];
+    if (!under || under.over !== undefined)
+      wrong(`${name} lies over ${f.over}, which has no bytes of its own`);
+    else if (f.count * f.size > under.count * under.size) wrong(`${name} is larger than ${f.over}`);
+  }
   const names = new Set(isa.handlers.map((h) => h.name));
   if (names.size !== isa.handlers.length) wrong('two handlers have one name');
 }

@@ -17,7 +17,9 @@ export interface StateVar {
 /** A register file: `count` registers of `size` bytes, contiguous in the vCPU block. */
 export interface RegisterFile {
   readonly count: number;
-  readonly size: 8 | 16;
+  readonly size: 1 | 2 | 4 | 8 | 16;
+  /** Another file, named before this one, whose bytes these registers are (x86: AL and AH in RAX). Default: none. */
+  readonly over?: string;
 }
 
 /** One handler of the interpreter: an instruction form with its variant constants filled in. */

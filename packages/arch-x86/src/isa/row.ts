@@ -1,0 +1,74 @@
+/**
+ * A row of the instruction table: which encodings, and what they mean. Decoding is iced-x86's: a row names iced `Code`
+ * values, and its meaning is written once for every operand size, operand kind and addressing form.
+ */
+import type { Builder, Expr, Fields, I32, I64, Size } from '@faultyard/engine';
+
+/** Operand size in bytes. */
+export type Width = 1 | 2 | 4 | 8;
+
+/**
+ * The instruction as its meaning sees it: operands by number in Intel order (0 = destination), whatever they are.
+ * Values of 1, 2 and 4 bytes are I32 (8- and 16-bit ones zero-extended), of 8 bytes I64.
+ *
+ * The engine's restart rule holds: whatever can fault comes before the first change of state. {@link write} to memory
+ * can fault; write memory before registers and flags, or use {@link modify}.
+ */
+export interface Operands {
+  readonly b: Builder;
+  readonly f: Fields;
+  /** Operand size of the instruction: that of operand 0 unless the row says otherwise. */
+  readonly width: Width;
+  /** Size of operand `i` in bytes. */
+  size(i: number): Width;
+  /** Whether operand `i` is a register, memory, or an immediate in this variant. */
+  kind(i: number): 'register' | 'memory' | 'immediate';
+  /** Value of operand `i`; evaluates a load, so call it once. Immediates come sign-extended to `size(i)`. */
+  read(i: number): Expr;
+  /** Writes operand `i`: a 32-bit register write clears the upper half, narrower ones merge. */
+  write(i: number, v: Expr): void;
+  /**
+   * Reads operand `i`, writes `f(old)` back, and returns old (one read-modify-write access if it is memory). State may
+   * be changed after it, not in `f`.
+   */
+  modify(i: number, f: (old: Expr) => Expr): Expr;
+  /** Effective address of the memory operand, without segment base (LEA), of the address size. */
+  offset(): I64;
+  /** Linear address of the memory operand, its segment limits checked for `bytes` (and for writing). */
+  linear(bytes: number, write: boolean): I64;
+  /** Address size in bytes, and stack address size. */
+  readonly addressSize: 2 | 4 | 8;
+  readonly stackSize: 2 | 4 | 8;
+  /** Code size of the mode: 2, 4, 8 for 16-, 32-, 64-bit code; and whether its segments are flat. */
+  readonly codeSize: 2 | 4 | 8;
+  readonly flat: boolean;
+}
+
+/** Prefixes that make a variant of their own. */
+export type Repeat = 'none' | 'rep' | 'repne';
+
+/** One row. */
+export interface Row {
+  /** Unique, readable; also the stem of its handlers' names: `add`, `cmovcc.b`. */
+  readonly name: string;
+  /** Names of iced-x86 `Code` values. */
+  readonly codes: readonly string[];
+  /** Meaning. `rep`: the REP prefix in force (string instructions); others ignore it. */
+  sem(o: Operands, rep: Repeat): void;
+  /** REP variants are wanted: string instructions. */
+  readonly repeats?: boolean;
+  /** Control may go elsewhere unconditionally, or a slow op always ends it. */
+  readonly ends?: boolean;
+  /** See `Handler.weight`: how often it runs; rows without one are cold (a function made when first needed). */
+  readonly weight?: number;
+  /** KVM's emulator cannot do it (memfault.md 2.4): an access to MMIO is an emulation failure. */
+  readonly notEmulated?: boolean;
+  /** Width when it is not operand 0's. */
+  readonly width?: Width;
+  /** CPUID feature that it needs, as the model names it; absent features make it #UD. */
+  readonly feature?: string;
+}
+
+/** Narrowing for meanings that know their width: an I32 for 1, 2, 4 bytes, an I64 for 8. */
+export type Value<W extends Width> = W extends 8 ? I64 : I32;
+export type { Size };

@@ -1,0 +1,46 @@
+/** What slow instructions, event delivery and the rest of the package see of a vCPU. `X86Vcpu` implements it. */
+import type { Vcpu, Vm } from '@faultyard/core';
+import type { Cpu } from '@faultyard/engine';
+import type { Instruction } from 'iced-x86';
+import type { Events } from './events/events.ts';
+import type { LinearMemory } from './memory/linear.ts';
+import type { Tlb } from './memory/tlb.ts';
+import type { Model } from './model.ts';
+import type { NextStep } from './next.ts';
+import type { X86State } from './state.ts';
+
+/** A vCPU from inside the package. */
+export interface Machine {
+  readonly vm: Vm;
+  readonly core: Vcpu;
+  readonly id: number;
+  readonly cpu: Cpu;
+  readonly state: X86State;
+  readonly model: Model;
+  readonly memory: LinearMemory;
+  /** The architectural TLB. */
+  readonly tlb: Tlb;
+  /** Pending and injected events, interrupt windows and shadows, NMI blocking, SMM. */
+  readonly events: Events;
+
+  /**
+   * The instruction at pc, decoded again (one object, reused until the next call). Its bytes are fetched through the
+   * current translation; a fetch that fails gives an instruction of code INVALID.
+   */
+  instruction(): Instruction;
+  /**
+   * The current instruction, or the delivery of an event, raises an exception. It is delivered at once (pc stays at the
+   * instruction for faults); what cannot be delivered becomes #DF, then a triple fault. Returns what the run loop does.
+   */
+  raise(vector: number, errorCode?: number): NextStep;
+  /** A transaction or access failed: the guest's #PF (or #GP, #SS, #AC), or work for `handle`. */
+  faulted(): NextStep;
+  /** CPL, CR0, CR4, EFER, EFLAGS.VM/AC/IF, segments: brings contexts, decode mode and guards up to date. */
+  modeChanged(): void;
+  /** Paging registers changed: as the write to them demands, flushes are already made in {@link tlb}. */
+  translationChanged(): void;
+  /** Looks at events and deadlines before the next instruction. */
+  attend(): void;
+  /** Virtual time now, in nanoseconds, within a slice too. */
+  now(): number;
+}
