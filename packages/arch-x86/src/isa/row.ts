@@ -2,7 +2,8 @@
  * A row of the instruction table: which encodings, and what they mean. Decoding is iced-x86's: a row names iced `Code`
  * values, and its meaning is written once for every operand size, operand kind and addressing form.
  */
-import type { Builder, Expr, Fields, I32, I64, Size } from '@faultyard/engine';
+import type { Builder, Expr, Fields, I32, I64, Size, Slot } from '@faultyard/engine';
+import type { SegNumber } from './layout.ts';
 
 /** Operand size in bytes. */
 export type Width = 1 | 2 | 4 | 8;
@@ -21,8 +22,14 @@ export interface Operands {
   readonly width: Width;
   /** Size of operand `i` in bytes. */
   size(i: number): Width;
-  /** Whether operand `i` is a register, memory, or an immediate in this variant. */
-  kind(i: number): 'register' | 'memory' | 'immediate';
+  /**
+   * What operand `i` is in this variant. `vector`: an XMM register. Implied memory operands of string instructions
+   * are `memory`, too. A vector register or 16 bytes of memory have no value to {@link read}: use {@link slot} and
+   * {@link linear}; {@link size} is then 8.
+   */
+  kind(i: number): 'register' | 'vector' | 'memory' | 'immediate';
+  /** Slot of register operand `i` in file `r` (`b` if it has 8 bits, `v` if `vector`). */
+  slot(i: number): Slot;
   /** Value of operand `i`; evaluates a load, so call it once. Immediates come sign-extended to `size(i)`. */
   read(i: number): Expr;
   /** Writes operand `i`: a 32-bit register write clears the upper half, narrower ones merge. */
@@ -36,6 +43,11 @@ export interface Operands {
   offset(): I64;
   /** Linear address of the memory operand, its segment limits checked for `bytes` (and for writing). */
   linear(bytes: number, write: boolean): I64;
+  /**
+   * As {@link linear} for another offset: in the segment given, or in the memory operand's (bit strings, the source of
+   * string instructions: DS unless overridden). `offset` is a value of the address size, zero-extended.
+   */
+  linearAt(segment: SegNumber | 'operand', offset: I64, bytes: number, write: boolean): I64;
   /** Address size in bytes, and stack address size. */
   readonly addressSize: 2 | 4 | 8;
   readonly stackSize: 2 | 4 | 8;
