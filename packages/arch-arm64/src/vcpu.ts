@@ -390,7 +390,7 @@ export class Arm64Vcpu implements ArchVcpu, ExceptionContext, FaultPort, PsciPor
     if (this.port.fault.cause === Cause.Device) this.#saved.device(this.port.fault);
     this.completion = this.core.device.write ? STORE : this.#loadSyndrome(this.instructionWord());
   }
-  complete(): void {
+  complete(): undefined {
     completeDevice(this.state, this.core.device, this.completion);
     this.completion = STORE;
     this.debt++;

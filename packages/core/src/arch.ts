@@ -45,7 +45,7 @@ export const Stop: {
   readonly Slice: 0;
   /** The arch has something to do outside generated code: call {@link ArchVcpu.handle}. */
   readonly Handle: 1;
-  /** A device load or store without in-kernel device: {@link Vcpu.device} is filled, exit mmio. */
+  /** A device load or store without in-kernel device: {@link Vcpu.device} is filled, exit mmio or io. */
   readonly Device: 2;
   /** Waiting for an interrupt (WFI, HLT): not runnable until {@link ArchVcpu.runnable}. */
   readonly Wait: 3;
@@ -73,8 +73,11 @@ export interface ArchVcpu {
    * faults, host errors). Returns an exit for the VMM, or nothing to go on.
    */
   handle(): Task<Exit | undefined>;
-  /** Completes a pending device access with `Vcpu.device` (its value for a load), before the next entry. */
-  complete(): void;
+  /**
+   * Completes a pending device access with `Vcpu.device` (its value for a load), before the next entry. May return an
+   * exit, or `Stop.Device` when the instruction needs another device access, which then stands in `Vcpu.device`.
+   */
+  complete(): Exit | typeof Stop.Device | undefined;
   /** Whether the vCPU may execute now: powered on and not waiting, or something wakes it. */
   runnable(): boolean;
   /** Powered on at all (PSCI, INIT); an `off` vCPU is not waited for. */
@@ -113,6 +116,11 @@ export interface ArchDef {
   readonly stage2: Stage2Rules;
   /** End of the user half of the VMM's address space, in bytes. */
   readonly taskSize: number;
+  /**
+   * What KVM_GET_VCPU_MMAP_SIZE says, in bytes. From 8192 on the second page holds the data of port accesses
+   * (KVM_PIO_PAGE_OFFSET). Default: the structure alone.
+   */
+  readonly runBytes?: number;
   /** Makes the architecture's part of a vCPU; called once for each, when the VM is made. */
   createVcpu(vm: Vm, vcpu: Vcpu): ArchVcpu;
 }

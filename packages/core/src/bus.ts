@@ -4,7 +4,7 @@ import { FaultyardError } from './errors.ts';
 /** An in-kernel device. Called from helpers of generated code: must not throw, and must not make mappings. */
 export interface KernelDevice {
   readonly name: string;
-  /** First gpa and size in bytes. */
+  /** First gpa (or port) and size in bytes. */
   readonly gpa: number;
   readonly size: number;
   /** Load of `size` bytes at byte `offset`; the value goes to `out`. `false`: not mine, KVM exits to userspace. */

@@ -44,7 +44,7 @@ export const CORE_OPS: readonly OpDef<any>[] = [
       if (n !== 0n) throw new KvmError('KVM_GET_VCPU_MMAP_SIZE', 'EINVAL', 'its argument must be 0');
       return {};
     },
-    run: () => KVM_RUN_SIZE,
+    run: (vm) => vm.arch.runBytes ?? KVM_RUN_SIZE,
   }),
   op<'enable-cap'>({
     name: 'enable-cap',

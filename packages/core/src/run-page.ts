@@ -10,12 +10,16 @@ export const KVM_RUN_SIZE = 2352;
 const IMMEDIATE_EXIT = 1;
 /** Offset of the mmio.data bytes in it (exit union at 32). */
 const MMIO_DATA = 40;
+/** Offset and bytes of port data in the mapping (KVM_PIO_PAGE_OFFSET). */
+const PORT_DATA = 4096;
 
 /** Bytes of the page that a later run can depend on. */
 export interface RunPageImage {
   /** Bytes 40..47, as two int32. */
   readonly lo: number;
   readonly hi: number;
+  /** Port data up to the last byte that is not 0; absent when there is none. */
+  readonly ports?: Uint8Array;
 }
 
 /**
@@ -24,14 +28,48 @@ export interface RunPageImage {
  */
 export class RunPage {
   readonly #vm: Vm;
+  readonly #bytes: number;
+  /** Bytes of port accesses; part of the mapping, so that it is always current. */
+  readonly ports: Uint8Array;
   #view: DataView | undefined;
   /** The page shows the last exit. */
   #shown = false;
   /** Bytes 40..47, as two int32, while the page is not shown. */
   #lo = 0;
   #hi = 0;
-  constructor(vm: Vm) {
+  constructor(vm: Vm, bytes: number = KVM_RUN_SIZE) {
     this.#vm = vm;
+    this.#bytes = bytes;
+    if (bytes < PORT_DATA + PORT_DATA) this.ports = new Uint8Array(0);
+    else {
+      this.#view = new DataView(new ArrayBuffer(bytes));
+      this.ports = new Uint8Array(this.#view.buffer, PORT_DATA, PORT_DATA);
+    }
+  }
+  /** A port exit: its single value goes to the port data; those of strings stand there already. */
+  io(d: DeviceAccess): void {
+    if (this.#shown) this.#hide();
+    if (d.write && d.count === 1) this.#putPort(0, d.size, d.lo);
+  }
+  /** Values of the port data as unsigned numbers. */
+  portValues(d: DeviceAccess): readonly number[] {
+    return Array.from({ length: d.count }, (_, i) => this.#takePort(i * d.size, d.size));
+  }
+  /** Userspace wrote answers to port loads. */
+  answerPorts(d: DeviceAccess, values: readonly (bigint | number)[]): void {
+    const n = Math.min(values.length, d.count);
+    for (let i = 0; i < n; i++)
+      this.#putPort(i * d.size, d.size, Number(BigInt.asIntN(32, BigInt(values[i] ?? 0))));
+    d.lo = this.#takePort(0, d.size) | 0;
+    d.hi = 0;
+  }
+  #putPort(at: number, size: number, v: number): void {
+    for (let i = 0; i < size; i++) this.ports[at + i] = v >>> (8 * i);
+  }
+  #takePort(at: number, size: number): number {
+    let v = 0;
+    for (let i = size - 1; i >= 0; i--) v = (v << 8) | (this.ports[at + i] ?? 0);
+    return v >>> 0;
   }
   /** An MMIO exit: a store puts its value where mmio.data is. */
   mmio(d: DeviceAccess): void {
@@ -53,6 +91,11 @@ export class RunPage {
   }
   /** KVM takes what stands there: what userspace wrote, or the bytes of the exit before. */
   stale(d: DeviceAccess): void {
+    if (d.port) {
+      d.lo = this.#takePort(0, d.size) | 0;
+      d.hi = 0;
+      return;
+    }
     if (this.#shown) this.#hide();
     d.lo = this.#lo;
     d.hi = this.#hi;
@@ -75,7 +118,7 @@ export class RunPage {
   }
   /** The page with the last exit in it. */
   view(last: Exit | undefined): DataView {
-    this.#view ??= new DataView(new ArrayBuffer(KVM_RUN_SIZE));
+    this.#view ??= new DataView(new ArrayBuffer(this.#bytes));
     if (!this.#shown) {
       this.#show();
       if (last) encodeExit(this.#vm, last, this.#view);
@@ -86,7 +129,7 @@ export class RunPage {
   encode(e: Exit): void {
     if (e.kind === 'budget') return;
     if (!this.#shown) {
-      this.#view ??= new DataView(new ArrayBuffer(KVM_RUN_SIZE));
+      this.#view ??= new DataView(new ArrayBuffer(this.#bytes));
       this.#show();
     }
     encodeExit(this.#vm, e, this.#view as DataView);
@@ -94,14 +137,17 @@ export class RunPage {
   /** For snapshots. */
   save(): RunPageImage {
     const v = this.#view;
-    return this.#shown && v
-      ? { lo: v.getInt32(MMIO_DATA, true), hi: v.getInt32(MMIO_DATA + 4, true) }
-      : { lo: this.#lo, hi: this.#hi };
+    const lo = this.#shown && v ? v.getInt32(MMIO_DATA, true) : this.#lo;
+    const hi = this.#shown && v ? v.getInt32(MMIO_DATA + 4, true) : this.#hi;
+    const used = this.ports.findLastIndex((b) => b !== 0) + 1;
+    return used === 0 ? { lo, hi } : { lo, hi, ports: this.ports.slice(0, used) };
   }
   /** For snapshots; the page is encoded again when somebody looks. */
   restore(s: RunPageImage): void {
     this.#shown = false;
     this.#lo = s.lo;
     this.#hi = s.hi;
+    this.ports.fill(0);
+    if (s.ports) this.ports.set(s.ports);
   }
 }

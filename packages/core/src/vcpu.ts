@@ -12,7 +12,12 @@ import type { Vm } from './vm.ts';
 export interface DeviceAccess {
   /** Whether one is pending: the exit was returned and the access is not completed. */
   pending: boolean;
+  /** Physical address, or the number of an I/O port. */
   gpa: number;
+  /** An x86 port access: exit `io`. */
+  port: boolean;
+  /** Elements: 1, or more for string port instructions, whose data stand in {@link Vcpu.portData}. */
+  count: number;
   size: number;
   write: boolean;
   /** Value stored, or the answer to a load. */
@@ -60,6 +65,8 @@ export class Vcpu<E extends ExitKind = ExitKind> {
   readonly device: DeviceAccess = {
     pending: false,
     gpa: 0,
+    port: false,
+    count: 1,
     size: 0,
     write: false,
     lo: 0,
@@ -80,7 +87,7 @@ export class Vcpu<E extends ExitKind = ExitKind> {
   constructor(vm: Vm<E>, id: number, make: (v: Vcpu<E>) => ArchVcpu) {
     this.vm = vm;
     this.id = id;
-    this.#page = new RunPage(vm as Vm);
+    this.#page = new RunPage(vm as Vm, vm.arch.runBytes);
     this.arch = make(this);
   }
 
@@ -117,7 +124,11 @@ export class Vcpu<E extends ExitKind = ExitKind> {
   get exit(): Exit<E> | undefined {
     return this.#last as Exit<E> | undefined;
   }
-  /** The kvm_run page as userspace sees it now (2352 bytes, a live view). */
+  /** Data of port accesses: the second page of the kvm_run mapping; empty where the architecture has no ports. */
+  get portData(): Uint8Array {
+    return this.#page.ports;
+  }
+  /** The kvm_run mapping as userspace sees it now (2352 bytes or whole pages, see `ArchDef.runBytes`; a live view). */
   get kvmRun(): DataView {
     return this.#page.view(this.#last);
   }
@@ -153,7 +164,7 @@ export class Vcpu<E extends ExitKind = ExitKind> {
       const stop = arch.enter(this.#slice(left));
       left -= arch.retired;
       this.#pass(arch.retired);
-      if (stop === Stop.Device) return this.#mmio();
+      if (stop === Stop.Device) return this.#deviceExit();
       if (stop === Stop.Wait) return 'wait';
       if (stop === Stop.Handle) {
         const exit = drive(arch.handle());
@@ -181,7 +192,7 @@ export class Vcpu<E extends ExitKind = ExitKind> {
       if (blocked) return this.#leave(blocked);
       const stop = arch.enter(Math.min(slice, this.#slice(left)));
       this.#pass(arch.retired);
-      if (stop === Stop.Device) return this.#mmio();
+      if (stop === Stop.Device) return this.#deviceExit();
       if (stop === Stop.Wait && !this.#sleep())
         yield { at: `vcpu${this.id}.wait`, ready: () => arch.runnable(), waits: 'an interrupt' };
       if (stop === Stop.Handle) {
@@ -199,22 +210,32 @@ export class Vcpu<E extends ExitKind = ExitKind> {
     if (d.pending) {
       if (!d.write && !d.answered) this.#page.stale(d);
       d.pending = false;
-      this.arch.complete();
+      const more = this.arch.complete();
+      if (more === Stop.Device) return this.#deviceExit();
+      if (more) return this.#leave(more);
     }
     if (this.immediateExit || this.#page.immediateExit) return this.#leave(this.#intr());
     return undefined;
   }
 
   /**
-   * Writes the answer to a load exit into the kvm_run page.
+   * Writes the answer to a load exit into the kvm_run page: one value, or those of a string port access in order (what
+   * a list does not reach keeps its stale bytes).
    * @throws FaultyardError FY_EXIT_ANSWER if the exit is not the pending one, is a store, or is answered already;
    * FY_ARGUMENT if it is no exit.
    */
-  answer(exit: Exit, value: bigint | number): void {
+  answer(exit: Exit, value: bigint | number | readonly (bigint | number)[]): void {
     const d = this.device;
     if (exit !== this.#last || !d.pending || d.write || d.answered || exit.vcpu !== this.id)
       this.#refuseAnswer(exit);
     d.answered = true;
+    if (typeof value === 'object') {
+      if (d.port) this.#page.answerPorts(d, value);
+      else this.#answerOne(value[0] ?? 0);
+    } else this.#answerOne(value);
+  }
+  #answerOne(value: bigint | number): void {
+    const d = this.device;
     if (typeof value === 'number' && Number.isSafeInteger(value)) {
       d.lo = value | 0;
       d.hi = Math.floor(value / 0x1_0000_0000) | 0;
@@ -223,7 +244,8 @@ export class Vcpu<E extends ExitKind = ExitKind> {
       d.lo = halves[0] as number;
       d.hi = halves[1] as number;
     }
-    this.#page.answer(d);
+    if (d.port) this.#page.answerPorts(d, [value]);
+    else this.#page.answer(d);
   }
   #refuseAnswer(exit: Exit): never {
     const d = this.device;
@@ -324,10 +346,32 @@ export class Vcpu<E extends ExitKind = ExitKind> {
     this.vm.scheduler.passed(this);
     return true;
   }
-  #mmio(): Exit<E> {
+  #deviceExit(): Exit<E> {
     const d = this.device;
     d.pending = true;
     d.answered = false;
+    const e = d.port ? this.#io() : this.#mmio();
+    this.open = false;
+    this.#last = e;
+    if (this.vm.traced) this.vm.traceExit(e);
+    return e as unknown as Exit<E>;
+  }
+  #io(): Exit {
+    const d = this.device;
+    this.#page.io(d);
+    return {
+      kind: 'io',
+      vcpu: this.id,
+      ret: 0,
+      port: d.gpa,
+      size: d.size as 1 | 2 | 4,
+      write: d.write,
+      count: d.count,
+      data: d.write ? this.#page.portValues(d) : [],
+    };
+  }
+  #mmio(): Exit {
+    const d = this.device;
     const e = {
       kind: 'mmio',
       vcpu: this.id,
@@ -338,10 +382,7 @@ export class Vcpu<E extends ExitKind = ExitKind> {
       value: d.write ? unsigned(d.lo, d.hi, d.size) : 0n,
     } as const;
     this.#page.mmio(d);
-    this.open = false;
-    this.#last = e;
-    if (this.vm.traced) this.vm.traceExit(e);
-    return e as unknown as Exit<E>;
+    return e;
   }
   #leave(e: Exit): Exit<E> {
     this.#page.encode(e);

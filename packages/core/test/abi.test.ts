@@ -103,7 +103,7 @@ describe(`core against ${where}`, () => {
     debug: { ...of, kind: 'debug', why: 'step' },
   };
   const page = (): DataView => {
-    const bytes = new Uint8Array(KVM_RUN_SIZE).fill(0xff);
+    const bytes = new Uint8Array(2 * 4096).fill(0xff);
     return new DataView(bytes.buffer);
   };
   const hex = (v: DataView, from: number, to: number): string =>

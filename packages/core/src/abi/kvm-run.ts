@@ -133,8 +133,8 @@ export const CORE_EXIT_CODECS: { readonly [K in Exclude<CoreExit, 'budget'>]: Ex
   'run-error': codec('run-error', 'KVM_EXIT_UNKNOWN', 0),
 };
 
-/** Offset of port data: behind the fixed part, within the sync-regs area that this model leaves unused. */
-const IO_DATA = 304;
+/** io.data_offset: the second page of the mapping (KVM_PIO_PAGE_OFFSET). */
+const IO_DATA = 4096;
 
 function put(v: DataView, at: number, size: number, x: number): void {
   for (let i = 0; i < size && at + i < v.byteLength; i++) v.setUint8(at + i, (x >>> (8 * i)) & 255);

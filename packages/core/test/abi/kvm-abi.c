@@ -68,7 +68,7 @@ static void exits(void) {
   run.io.size = 2;
   run.io.port = 0x3f8;
   run.io.count = 1;
-  run.io.data_offset = sizeof run - 2048;
+  run.io.data_offset = 4096;
   end("exit.io");
   begin(KVM_EXIT_SYSTEM_EVENT);
   run.system_event.type = 2;

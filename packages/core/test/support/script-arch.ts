@@ -16,6 +16,13 @@ export type Act =
   | { readonly run: number }
   /** Waits until this virtual time (its own timer), or for ever. */
   | { readonly wait: number }
+  /** A port access; several elements are written from {@link Vcpu.portData}. Those in a row are one instruction's. */
+  | {
+      readonly port: number;
+      readonly size: 1 | 2 | 4;
+      readonly write?: readonly number[];
+      readonly read?: number;
+    }
   /** Leaves with exit hlt. */
   | 'hlt';
 
@@ -28,6 +35,8 @@ export class ScriptVcpu implements ArchVcpu {
   readonly cells = [];
   /** `[time of entry, instructions]`. */
   readonly log: [number, number][] = [];
+  /** What port loads brought, one number each: the first element. */
+  readonly answers: number[] = [];
   /** Wakes a wait that has no time. */
   woken = false;
   readonly #core: Vcpu;
@@ -66,6 +75,10 @@ export class ScriptVcpu implements ArchVcpu {
         this.#acts.shift();
         continue;
       }
+      if ('port' in a) {
+        this.#access(a);
+        return done(Stop.Device);
+      }
       const n = Math.min(slice - this.retired, this.#left || a.run);
       this.retired += n;
       this.#left = (this.#left || a.run) - n;
@@ -78,7 +91,24 @@ export class ScriptVcpu implements ArchVcpu {
     if (this.#acts.length > 1) this.#acts.shift();
     return { kind: 'hlt', vcpu: this.#core.id, ret: 0 };
   }
-  complete(): void {}
+  #access(a: Extract<Act, { port: number }>): void {
+    const d = this.#core.device;
+    const values = a.write;
+    const count = values?.length ?? a.read ?? 1;
+    Object.assign(d, { port: true, gpa: a.port, size: a.size, write: values !== undefined, count });
+    d.lo = values?.[0] ?? 0;
+    const bytes = new DataView(this.#core.portData.buffer, this.#core.portData.byteOffset);
+    if (values && count > 1) for (const [i, v] of values.entries()) bytes.setUint8(i * a.size, v);
+  }
+  complete(): typeof Stop.Device | undefined {
+    this.#acts.shift();
+    if (!this.#core.device.write) this.answers.push(this.#core.device.lo);
+    const a = this.#acts[0];
+    if (typeof a !== 'object' || !('port' in a)) return undefined;
+    // the next one belongs to the same instruction
+    this.#access(a);
+    return Stop.Device;
+  }
   runnable(): boolean {
     const w = this.#wait;
     return this.power === 'on' && (w === undefined || this.woken || this.#core.now >= w);
@@ -113,6 +143,7 @@ export function scriptArch(scripts: readonly (readonly Act[])[]): AnyPlugin {
       },
       stage2: { invalidSlot: 'retry', vmaFirst: false, execDevice: 'allow' },
       taskSize: 2 ** 47,
+      runBytes: 3 * 4096,
       createVcpu: (_vm, core) => new ScriptVcpu(core, scripts[core.id] ?? ['hlt']),
     },
     setup: () => ({}),

@@ -211,7 +211,7 @@ export class ToyVcpu implements ArchVcpu {
   }
 
   /** Executes the instruction again with the device's answer. A page of code that went away meanwhile cancels it. */
-  complete(): void {
+  complete(): undefined {
     this.port.completing = true;
     for (let mapped = false; ; mapped = true) {
       const why = this.cpu.step();
