@@ -99,6 +99,8 @@ export class Vm<E extends ExitKind = ExitKind> {
   /** Guest memory as the VMM reaches it. */
   readonly memory: GuestMemory;
   readonly bus: KernelBus = new KernelBus();
+  /** In-kernel devices by I/O port (x86): first refusal on every port access. */
+  readonly ports: KernelBus = new KernelBus();
   readonly clock: Clock;
   readonly trace: Trace = new Trace();
   readonly signals: SignalQueue = new SignalQueue();
