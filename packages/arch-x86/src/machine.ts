@@ -2,12 +2,22 @@
 import type { Vcpu, Vm } from '@faultyard/core';
 import type { Cpu } from '@faultyard/engine';
 import type { Instruction } from 'iced-x86';
+import type { Cpuid } from './cpuid/cpuid.ts';
 import type { Events } from './events/events.ts';
 import type { LinearMemory } from './memory/linear.ts';
 import type { Tlb } from './memory/tlb.ts';
-import type { Model } from './model.ts';
+import type { CpuidRow, Model } from './model.ts';
 import type { NextStep } from './next.ts';
-import type { X86State } from './state.ts';
+import type { Pair, X86State } from './state.ts';
+import type { Intercept } from './system/intercepts.ts';
+
+/** Model-specific registers as instructions reach them. */
+export interface MsrAccess {
+  /** RDMSR: fills `value`. `'gp'`: #GP(0). `false`: the access leaves to the VMM and stands for `handle`. */
+  read(index: number, value: Pair): boolean | 'gp';
+  /** WRMSR, with every effect. Answers as {@link read}. */
+  write(index: number, lo: number, hi: number): boolean | 'gp';
+}
 
 /** A vCPU from inside the package. */
 export interface Machine {
@@ -22,6 +32,12 @@ export interface Machine {
   readonly tlb: Tlb;
   /** Pending and injected events, interrupt windows and shadows, NMI blocking, SMM. */
   readonly events: Events;
+  /** CPUID as this vCPU shows it: `has(feature)` for what depends on the guest's CPUID (reserved bits of CR4 …). */
+  readonly cpuid: Cpuid;
+  /** Model-specific registers. RDMSR and WRMSR are `rdmsr(m)` and `wrmsr(m)` of `msr/instructions.ts`. */
+  readonly msrs: Msrs;
+  /** The time-stamp counter: `tsc.read()`. */
+  readonly tsc: Tsc;
 
   /**
    * The instruction at pc, decoded again (one object, reused until the next call). Its bytes are fetched through the
@@ -39,8 +55,32 @@ export interface Machine {
   modeChanged(): void;
   /** Paging registers changed: as the write to them demands, flushes are already made in {@link tlb}. */
   translationChanged(): void;
+  /**
+   * Whether a plugin intercepts this: then it has been dealt with, and the answer is what the run loop does. To be asked at
+   * the place that AMD64 APM volume 2, table 15-7 gives among the instruction's own exceptions; costs nothing while nobody
+   * wants to see it.
+   */
+  intercepted(what: InterceptName, info?: number): NextStep | undefined;
+  /** Work for `handle`, outside generated code (a task, an exit); returns `Next.Handle`. */
+  later(work: Work): NextStep;
   /** Looks at events and deadlines before the next instruction. */
   attend(): void;
   /** Virtual time now, in nanoseconds, within a slice too. */
   now(): number;
+
+  /** MSRs. */
+  readonly msrs: MsrAccess;
+  /** The CPUID row in force (KVM_SET_CPUID2's, or the model's) for exactly this leaf and, where it counts, subleaf. */
+  cpuidRow(leaf: number, subleaf: number): CpuidRow | undefined;
+  /**
+   * IN, OUT, INS, OUTS after the permission check: KVM's port I/O. `string`: INS or OUTS, with its prefix and memory
+   * operand. Registers, pc and the rest of the instruction are this call's.
+   */
+  portIo(i: Instruction, port: number, size: 1 | 2 | 4, write: boolean, string: boolean): NextStep;
+  /**
+   * An instruction that hypervisors may intercept is about to be performed; it comes after those of its own exceptions
+   * that have priority over the intercept (AMD64 APM volume 2, table 15-7). `undefined`: nobody does. Otherwise the
+   * instruction is over. `info`: the exit's qualification where there is one (a GPR number, a port).
+   */
+  intercepted(what: Intercept, info?: number): NextStep | undefined;
 }
