@@ -8,6 +8,7 @@ import type { Operands, Repeat } from './isa/row.ts';
 import type { Model } from './model.ts';
 import type { MsrDef } from './msr/def.ts';
 import type { NextStep } from './next.ts';
+import type { Intercept } from './system/intercepts.ts';
 import type { X86Vcpu } from './vcpu.ts';
 
 /**
@@ -79,51 +80,17 @@ export interface GuardDef {
 export const guards: Point<void, readonly GuardDef[]> = listOf('x86.guards');
 
 /**
- * What can be intercepted, by name. Exceptions of the instruction that the manual puts before the intercept (AMD64 APM
- * volume 2, table 15-7) have been looked at when it is asked.
+ * What can be intercepted: actions of system instructions (`system/intercepts.ts`), and guard bits of plugins. Exceptions
+ * of the instruction that the manual puts before the intercept (AMD64 APM volume 2, table 15-7) have been looked at when
+ * it is asked. Exceptions themselves are intercepted at `x86.events`.
  */
-export type InterceptName =
-  | 'cpuid'
-  | 'rdtsc'
-  | 'rdtscp'
-  | 'rdpmc'
-  | 'rdmsr'
-  | 'wrmsr'
-  | 'in'
-  | 'out'
-  | 'hlt'
-  | 'pause'
-  | 'pushf'
-  | 'popf'
-  | 'int'
-  | 'iret'
-  | 'rsm'
-  | 'invd'
-  | 'wbinvd'
-  | 'invlpg'
-  | 'invpcid'
-  | 'monitor'
-  | 'mwait'
-  | 'xsetbv'
-  | 'read-cr'
-  | 'write-cr'
-  | 'read-dr'
-  | 'write-dr'
-  | 'read-dtr'
-  | 'write-dtr'
-  | 'task-switch'
-  | 'vmmcall'
-  | 'exception'
-  | 'guard';
+export type InterceptName = Intercept | 'guard';
 
 /** Question of {@link intercept}. */
 export interface InterceptQuestion {
   readonly vcpu: X86Vcpu;
   readonly what: InterceptName;
-  /**
-   * What exactly: the number of a control or debug register, the vector of an exception, the index of an MSR, a port, the
-   * guard's number.
-   */
+  /** What exactly: the index of an MSR, a port, the value to be written, the guard's number; as the asker says. */
   readonly info: number;
 }
 /**

@@ -22,6 +22,19 @@ export interface Pair {
   hi: number;
 }
 
+/** Two halves as a 64-bit value. */
+export function join(lo: number, hi: number): bigint {
+  return (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0);
+}
+/** Low half of a 64-bit value. */
+export function low(v: bigint): number {
+  return Number(BigInt.asIntN(32, v));
+}
+/** High half of it. */
+export function high(v: bigint): number {
+  return Number(BigInt.asIntN(64, v) >> 32n);
+}
+
 /** 64-bit slots of {@link X86State.sys}: registers that generated code does not look at. */
 export const SR = {
   CR0: 0,
