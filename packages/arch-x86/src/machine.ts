@@ -6,18 +6,12 @@ import type { Cpuid } from './cpuid/cpuid.ts';
 import type { Events } from './events/events.ts';
 import type { LinearMemory } from './memory/linear.ts';
 import type { Tlb } from './memory/tlb.ts';
-import type { CpuidRow, Model } from './model.ts';
+import type { Model } from './model.ts';
+import type { Msrs } from './msr/msrs.ts';
 import type { NextStep } from './next.ts';
-import type { Pair, X86State } from './state.ts';
-import type { Intercept } from './system/intercepts.ts';
-
-/** Model-specific registers as instructions reach them. */
-export interface MsrAccess {
-  /** RDMSR: fills `value`. `'gp'`: #GP(0). `false`: the access leaves to the VMM and stands for `handle`. */
-  read(index: number, value: Pair): boolean | 'gp';
-  /** WRMSR, with every effect. Answers as {@link read}. */
-  write(index: number, lo: number, hi: number): boolean | 'gp';
-}
+import type { InterceptName, Work } from './points.ts';
+import type { X86State } from './state.ts';
+import type { Tsc } from './tsc.ts';
 
 /** A vCPU from inside the package. */
 export interface Machine {
@@ -68,19 +62,9 @@ export interface Machine {
   /** Virtual time now, in nanoseconds, within a slice too. */
   now(): number;
 
-  /** MSRs. */
-  readonly msrs: MsrAccess;
-  /** The CPUID row in force (KVM_SET_CPUID2's, or the model's) for exactly this leaf and, where it counts, subleaf. */
-  cpuidRow(leaf: number, subleaf: number): CpuidRow | undefined;
   /**
    * IN, OUT, INS, OUTS after the permission check: KVM's port I/O. `string`: INS or OUTS, with its prefix and memory
    * operand. Registers, pc and the rest of the instruction are this call's.
    */
   portIo(i: Instruction, port: number, size: 1 | 2 | 4, write: boolean, string: boolean): NextStep;
-  /**
-   * An instruction that hypervisors may intercept is about to be performed; it comes after those of its own exceptions
-   * that have priority over the intercept (AMD64 APM volume 2, table 15-7). `undefined`: nobody does. Otherwise the
-   * instruction is over. `info`: the exit's qualification where there is one (a GPR number, a port).
-   */
-  intercepted(what: Intercept, info?: number): NextStep | undefined;
 }

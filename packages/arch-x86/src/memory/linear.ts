@@ -11,6 +11,13 @@
 export interface Transaction {
   /** Something could not be served: the fault stands in the port (`AccessFault`), the transaction will not commit. */
   readonly failed: boolean;
+  /**
+   * The failure is not the guest's (stage 2, an external abort, a device): the operation happens again once `handle`
+   * dealt with it, so nothing of it may remain. False while the guest's own fault (or none) stands.
+   */
+  readonly hostFault: boolean;
+  /** Access context of the accesses that follow: far transfers reach tables and stacks in one transaction. */
+  ctx: number;
   /** Reads `size` bytes (1, 2, 4, 8); the low half is returned, the high half of 8 bytes is in {@link hi}. */
   read(lo: number, hi: number, size: number): number;
   /** High half of the last 8-byte read. */

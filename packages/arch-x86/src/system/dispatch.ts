@@ -1,0 +1,20 @@
+/** Which function performs which system instruction (Slow.System, Slow.Port). */
+import type { Instruction, Mnemonic } from 'iced-x86';
+import type { Machine } from '../machine.ts';
+import type { NextStep } from '../next.ts';
+import { FAR_OPERATIONS } from '../segments/far.ts';
+import { SEGMENT_OPERATIONS } from '../segments/load.ts';
+import type { Operation, Operations } from './operation.ts';
+
+const CHAPTERS: readonly Operations[] = [SEGMENT_OPERATIONS, FAR_OPERATIONS];
+
+const TABLE: ReadonlyMap<Mnemonic, Operation> = new Map(CHAPTERS.flatMap((c) => [...c]));
+
+/** Mnemonics that {@link dispatch} knows: rows hand exactly these to Slow.System. */
+export const SYSTEM_MNEMONICS: ReadonlySet<Mnemonic> = new Set(TABLE.keys());
+
+/** Performs the instruction at pc; #UD for what nobody knows. */
+export function dispatch(m: Machine, i: Instruction): NextStep {
+  const f = TABLE.get(i.mnemonic);
+  return f ? f(m, i) : m.raise(6);
+}
