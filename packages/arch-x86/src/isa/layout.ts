@@ -69,7 +69,8 @@ export const RECORD_SIZE = 24;
 /**
  * Record fields: three register slots in operand order (of file `r`, or `b` for 8-bit operands, or `v`), and the memory
  * operand: base, index (slots of `r`), log2 of the scale, segment number, displacement (sign-extend it); `imm` is the
- * immediate, or a branch's distance from its own first byte.
+ * immediate, or a branch's distance from its own first byte. With a memory operand `imm` has 32 bits, and the slots of
+ * its segment's base, first and lasts lie behind them. A second immediate (ENTER) is in `disp`.
  */
 export const FIELDS: Readonly<Record<string, RecordField>> = {
   r0: { at: 5, ty: 'u8' },
@@ -81,6 +82,10 @@ export const FIELDS: Readonly<Record<string, RecordField>> = {
   seg: { at: 11, ty: 'u8' },
   disp: { at: 12, ty: 'i32' },
   imm: { at: 16, ty: 'i64' },
+  segBase: { at: 20, ty: 'u8' },
+  segFirst: { at: 21, ty: 'u8' },
+  segLastRead: { at: 22, ty: 'u8' },
+  segLastWrite: { at: 23, ty: 'u8' },
 };
 
 /**

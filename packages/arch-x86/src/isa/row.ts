@@ -69,6 +69,15 @@ export interface Row {
   sem(o: Operands, rep: Repeat): void;
   /** REP variants are wanted: string instructions. */
   readonly repeats?: boolean;
+  /**
+   * The meaning looks at `codeSize`, `stackSize` or `flat` (stack, branches): a variant for each. Without it a meaning
+   * that asks for them is its author's mistake, save in 64-bit mode and for `flat` with a memory operand.
+   */
+  readonly modes?: boolean;
+  /** The meaning looks at no operand: all codes are one handler. */
+  readonly bare?: boolean;
+  /** Encodings beside `codes`, for instructions that iced-x86 does not know. */
+  readonly encodings?: readonly Encoding[];
   /** Control may go elsewhere unconditionally, or a slow op always ends it. */
   readonly ends?: boolean;
   /** See `Handler.weight`: how often it runs; rows without one are cold (a function made when first needed). */
@@ -79,6 +88,22 @@ export interface Row {
   readonly width?: Width;
   /** CPUID feature that it needs, as the model names it; absent features make it #UD. */
   readonly feature?: string;
+}
+
+/**
+ * An encoding of one's own: looked for before iced-x86 decodes, behind legacy prefixes and REX, so it wins over whatever
+ * iced-x86 makes of the bytes.
+ */
+export interface Encoding {
+  /** Opcode bytes in hex, two digits each; `.` stands for any digit: `0f 3b`, `0f 01 c.`. */
+  readonly bytes: string;
+  /** A prefix that must be there: `66`, `f2` or `f3`. Default: any or none. */
+  readonly prefix?: '66' | 'f2' | 'f3';
+  /**
+   * Name of an iced-x86 `Code` with the same operands: what follows the opcode bytes (ModRM, SIB, displacement,
+   * immediate) is read as if its opcode stood there. Default: nothing follows.
+   */
+  readonly like?: string;
 }
 
 /** Narrowing for meanings that know their width: an I32 for 1, 2, 4 bytes, an I64 for 8. */

@@ -1,0 +1,187 @@
+/** The instruction table: rows made into handlers, and for each iced-x86 code which handler it has in which variant. */
+import type { Handler } from '@faultyard/engine';
+import { Code } from 'iced-x86';
+import { FORMS, Form } from './address.ts';
+import { MODES, type Variant, type VariantOperand, VariantOperands } from './operands.ts';
+import type { Repeat, Row, Width } from './row.ts';
+import { type OperandShape, type Shape, shapeOf } from './shapes.ts';
+import { Slow } from './slow.ts';
+import { TableError } from './table-error.ts';
+import { weightOf } from './weights.ts';
+
+/** A code with its handlers. */
+export interface CodeEntry {
+  readonly row: Row;
+  readonly shape: Shape;
+  /** Handler by {@link variantIndex}; -1 where there is none. */
+  readonly handlers: Int32Array;
+  readonly repeats: number;
+  readonly modes: number;
+}
+
+/** The table. */
+export interface Table {
+  readonly rows: readonly Row[];
+  readonly handlers: readonly Handler[];
+  /** By `Code`. */
+  readonly codes: readonly (CodeEntry | undefined)[];
+  readonly undefinedHandler: number;
+}
+
+/** Prefixes in the order of {@link variantIndex}. */
+export const REPEATS: readonly Repeat[] = ['none', 'rep', 'repne'];
+
+/** Position of a variant in {@link CodeEntry.handlers}: `form` from -1 (none), `repeat` and `mode` from 0. */
+export function variantIndex(e: CodeEntry, form: number, repeat: number, mode: number): number {
+  const r = e.repeats === 1 ? 0 : repeat;
+  const m = e.modes === 1 ? 0 : mode;
+  return ((form + 1) * e.repeats + r) * e.modes + m;
+}
+
+/** What a table is made from. */
+export interface TableOptions {
+  /** Features present; absent: all. Rows that need another are left out. */
+  readonly features?: ReadonlySet<string> | undefined;
+  /** Who brought a row, for errors. */
+  readonly owner?: ((row: Row) => string) | undefined;
+}
+
+const CODES = Code as unknown as Readonly<Record<string, Code | undefined>>;
+
+/**
+ * Makes rows into a table.
+ * @throws TableError for a row that names an unknown code, and for two rows that claim one code or one name.
+ */
+export function buildTable(rows: readonly Row[], options: TableOptions = {}): Table {
+  const owner = options.owner ?? ((): string => 'x86');
+  const handlers: Handler[] = [
+    { name: 'undefined', ends: true, cold: true, sem: (b) => b.slow(Slow.Undefined) },
+  ];
+  const builder = new Builder(handlers);
+  const codes: (CodeEntry | undefined)[] = [];
+  const names = new Map<string, Row>();
+  const kept: Row[] = [];
+  for (const row of rows) {
+    if (row.feature !== undefined && options.features && !options.features.has(row.feature)) continue;
+    const clash = (what: string, name: string, other: Row, fix: string): never => {
+      throw new TableError({ what, name, plugin: owner(row), other: owner(other), fix });
+    };
+    const namesake = names.get(row.name);
+    if (namesake) clash('instruction row', row.name, namesake, 'rename one');
+    names.set(row.name, row);
+    kept.push(row);
+    for (const name of row.codes) {
+      const code = CODES[name];
+      if (typeof code !== 'number') throw new TableError(`row "${row.name}": iced-x86 has no code ${name}`);
+      const had = codes[code];
+      if (had) clash('instruction code', name, had.row, 'leave it to one of them');
+      codes[code] = builder.entry(row, shapeOf(code));
+    }
+  }
+  return { rows: kept, handlers, codes, undefinedHandler: 0 };
+}
+
+/** A code with the handlers of `row`, for encodings that iced-x86 does not know. */
+export type MakeEntry = (row: Row, shape: Shape) => CodeEntry;
+
+class Builder {
+  readonly #handlers: Handler[];
+  readonly #known: Map<string, number> = new Map();
+
+  constructor(handlers: Handler[]) {
+    this.#handlers = handlers;
+  }
+  entry(row: Row, shape: Shape): CodeEntry {
+    const repeats = row.repeats && !row.bare ? REPEATS.length : 1;
+    const modes = row.modes && !row.bare ? MODES.length : 1;
+    const count = (FORMS.length + 1) * repeats * modes;
+    const e: CodeEntry = { row, shape, handlers: new Int32Array(count).fill(-1), repeats, modes };
+    for (const form of formsOf(shape))
+      for (let r = 0; r < repeats; r++)
+        for (let m = 0; m < modes; m++) {
+          if (modes > 1 && !possible(shape, form, m)) continue;
+          e.handlers[variantIndex(e, form, r, m)] = this.#handler(row, shape, form, r, modes > 1 ? m : -1);
+        }
+    return e;
+  }
+  #handler(row: Row, shape: Shape, form: number, repeat: number, mode: number): number {
+    const operands = row.bare ? [] : shape.operands.map((o, i) => operandOf(o, i === shape.memory, form));
+    const signature = [
+      row.name,
+      operands.map((o) => `${LETTERS[o.kind]}${o.size}`).join('') + (row.width ? `w${row.width}` : ''),
+      row.bare ? '' : (FORMS[form]?.name ?? (shape.addressSize ? `a${shape.addressSize}` : '')),
+      repeat > 0 ? (REPEATS[repeat] as string) : '',
+      mode >= 0 ? (MODES[mode]?.name as string) : '',
+    ];
+    const name = signature.filter((x) => x).join('.');
+    const known = this.#known.get(name);
+    if (known !== undefined) return known;
+    const v: Variant = {
+      row: row.name,
+      operands,
+      width: row.width ?? (operands[0]?.size as Width | undefined) ?? 8,
+      form: row.bare ? Form.None : form,
+      repeat: REPEATS[repeat] ?? 'none',
+      mode: MODES[mode],
+      addressSize: shape.addressSize,
+    };
+    const weight = weightOf(row, v);
+    this.#handlers.push({
+      name,
+      ends: row.ends ?? false,
+      cold: weight === undefined,
+      weight: weight ?? 0,
+      sem: (b, f) => row.sem(new VariantOperands(b, f, v), v.repeat),
+    });
+    this.#known.set(name, this.#handlers.length - 1);
+    return this.#handlers.length - 1;
+  }
+}
+
+const LETTERS: Readonly<Record<VariantOperand['kind'], string>> = {
+  register: 'r',
+  vector: 'v',
+  memory: 'm',
+  implied: 'e',
+  immediate: 'i',
+  other: 'o',
+};
+
+function operandOf(o: OperandShape, primary: boolean, form: number): VariantOperand {
+  switch (o.kind) {
+    case 'either':
+      if (form !== Form.None) return { kind: 'memory', size: o.memory };
+      return { kind: o.vector ? 'vector' : 'register', size: o.size };
+    case 'memory':
+      return { kind: primary ? 'memory' : 'implied', size: o.size };
+    case 'branch':
+      return { kind: 'immediate', size: o.size };
+    default:
+      return { kind: o.kind, size: o.size };
+  }
+}
+
+/** Forms that an encoding can have, `Form.None` included. */
+function formsOf(s: Shape): number[] {
+  const o = s.operands[s.memory];
+  if (!o) return [Form.None];
+  const forms: number[] = o.kind === 'either' ? [Form.None] : [];
+  FORMS.forEach((f, i) => {
+    if (f.code === 'long' ? !s.code64 : !(s.code16 || s.code32)) return;
+    if (f.parts === 'absolute' && !o.absolute) return;
+    if (o.absolute && f.code === 'long' && f.parts !== 'absolute' && i !== Form.Address32) return;
+    if (o.implied && (f.parts === 'next' || (f.parts === 'index' && f.size === 8))) return;
+    forms.push(i);
+  });
+  return forms;
+}
+
+/** Whether the form occurs in the mode. */
+function possible(s: Shape, form: number, mode: number): boolean {
+  const m = MODES[mode];
+  if (!m || (m.code === 8 ? !s.code64 : m.code === 4 ? !s.code32 : !s.code16)) return false;
+  const f = FORMS[form];
+  if (!f) return true;
+  if ((f.code === 'long') !== (m.code === 8)) return false;
+  return form !== Form.Flat || m.flat;
+}
