@@ -59,6 +59,8 @@ export interface Machine {
   later(work: Work): NextStep;
   /** Looks at events and deadlines before the next instruction. */
   attend(): void;
+  /** RESET, or INIT, which keeps FPU and MSRs (KVM: `kvm_vcpu_reset`); `events.reset()` is part of it. */
+  reset(init: boolean): void;
   /** Virtual time now, in nanoseconds, within a slice too. */
   now(): number;
 
