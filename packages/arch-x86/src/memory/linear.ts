@@ -26,6 +26,11 @@ export interface Transaction {
   write(lo: number, hi: number, size: number, valueLo: number, valueHi?: number): void;
   /** Reads bytes into `to` (FXSAVE areas, TSS). */
   readBytes(lo: number, hi: number, to: Uint8Array): void;
+  /**
+   * Reads 8 bytes at an aligned guest physical address, the high half in {@link hi}: PAE's page-directory pointers, which
+   * MOV CR3 loads. It fails only with {@link hostFault}.
+   */
+  readPhysical(pa: number): number;
   /** Writes bytes. */
   writeBytes(lo: number, hi: number, from: Uint8Array): void;
   /** Makes the writes visible. Only when not failed. */
