@@ -53,6 +53,10 @@ export class KernelBus {
     }
     return undefined;
   }
+  /** Whether a device covers the access; it may refuse it all the same. */
+  covers(gpa: number, size: number): boolean {
+    return (gpa >= this.#from && gpa + size <= this.#to) || this.#find(gpa, size) !== undefined;
+  }
   /** Whether a device answered the load. */
   load(gpa: number, size: number, vcpu: number, out: { lo: number; hi: number }): boolean {
     const d = gpa >= this.#from && gpa + size <= this.#to ? this.#last : this.#find(gpa, size);

@@ -1,0 +1,10 @@
+/** Classes of accesses as sites name them (`AccessOptions.cls` of the engine), bits. */
+export const AccessClass = {
+  /**
+   * The CPU's own access (descriptor tables, TSS, event delivery): a full linear address in compatibility mode, too, and
+   * no alignment check.
+   */
+  System: 1,
+  /** KVM's emulator cannot do the instruction: no device answers it in place. */
+  NotEmulated: 2,
+} as const;
