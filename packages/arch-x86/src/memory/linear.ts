@@ -18,8 +18,11 @@ export interface Transaction {
   readonly hostFault: boolean;
   /** Access context of the accesses that follow: far transfers reach tables and stacks in one transaction. */
   ctx: number;
-  /** Reads `size` bytes (1, 2, 4, 8); the low half is returned, the high half of 8 bytes is in {@link hi}. */
-  read(lo: number, hi: number, size: number): number;
+  /**
+   * Reads `size` bytes (1, 2, 4, 8); the low half is returned, the high half of 8 bytes is in {@link hi}. `forWrite`: the
+   * instruction will write there, too; the permission is checked now, and a #PF says W = 1.
+   */
+  read(lo: number, hi: number, size: number, forWrite?: boolean): number;
   /** High half of the last 8-byte read. */
   readonly hi: number;
   /** Writes the low `size` bytes (1, 2, 4, 8). Later reads of the same transaction see it. */

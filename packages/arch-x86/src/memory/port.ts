@@ -6,7 +6,7 @@
 import { type HostMemory, type KernelBus, Miss, type Stage2 } from '@faultyard/core';
 import { Access, type AccessInfo, type AccessPort, type Resolution, Resolved } from '@faultyard/engine';
 import { FL } from '../isa/flags.ts';
-import { CTX_SUPERVISOR_AC, CTX_USER, Seg } from '../isa/layout.ts';
+import { CTX_SUPERVISOR, CTX_SUPERVISOR_AC, CTX_USER, Seg } from '../isa/layout.ts';
 import { CR0, type Pair, type X86State } from '../state.ts';
 import { AccessClass } from './access-class.ts';
 import {
@@ -58,6 +58,12 @@ export interface PortParts {
   readonly walksWrite: boolean;
   /** Length of the instruction at a host address, of which `avail` bytes are on its page; 0 if it goes beyond them. */
   readonly lengthAt: (at: number, avail: number) => number;
+}
+
+/** The context of the accesses that instructions make by themselves. */
+export function currentContext(s: X86State): number {
+  if (s.cpl === 3) return CTX_USER;
+  return s.other & FL.AC ? CTX_SUPERVISOR_AC : CTX_SUPERVISOR;
 }
 
 /** Where a fetch stands with respect to CS and the canonical range. */
@@ -330,6 +336,19 @@ export class X86Port implements AccessPort, TableReader {
   #tableMiss(frame: number): WalkEndCode {
     if (frame === Miss.Poison) return WalkEnd.External;
     return frame === Miss.NoMemory ? WalkEnd.NoMemory : WalkEnd.Stage2;
+  }
+  /**
+   * Reads 8 bytes at an aligned physical address, as the guest's paging sees it: the PAE pointers that MOV CR3 loads.
+   * What keeps it from doing so is recorded.
+   */
+  readPhysical(pa: number, out: Pair): WalkEndCode {
+    const r = this.#result;
+    r.table = pa;
+    r.level = 3;
+    r.tableWrite = false;
+    const end = (this.nested?.acting ?? this).readTable(pa, 8, out);
+    if (end !== WalkEnd.Done) this.recordWalk(end, r);
+    return end;
   }
   /** Records a walk that an instruction of its own made (PDPTEs, VMRUN) and that ended in `end`. */
   recordWalk(end: WalkEndCode, r: WalkResult): void {
