@@ -111,3 +111,11 @@ export const intercept: Point<InterceptQuestion, NextStep | undefined> = defineP
 
 /** Work that a slow instruction or an intercept leaves to `X86Vcpu.handle`. */
 export type Work = () => Task<Exit | undefined>;
+
+export {
+  type EventInfo,
+  type EventKind,
+  type EventRules,
+  events,
+  type OuterEvent,
+} from './events/points.ts';

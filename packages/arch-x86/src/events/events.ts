@@ -170,7 +170,7 @@ export class Events {
       this.tripleFault !== 'no' ||
       (this.nmi.pending > 0 && this.nmiAllowed()) ||
       (this.smi.pending && this.smiAllowed()) ||
-      (this.source !== undefined && this.source.pending() && this.interruptAllowed())
+      (this.source?.pending() === true && this.interruptAllowed())
     );
   }
 
@@ -286,16 +286,27 @@ export class Events {
     return this.raise(Vector.PF, errorCode, lo, hi);
   }
   /**
-   * INT n, INT3, INTO (`software`) or INT1, `length` bytes long, at pc. Nothing is kept when stage 2 misses: the
-   * instruction runs again, as KVM has it too for software events (kvm_exception_is_soft).
+   * INT n, INT3, INTO (`software`) or INT1, `length` bytes long, at pc. INT3 and INTO count as exceptions #BP and #OF
+   * (`exception`): they can be intercepted as such. Nothing is kept when stage 2 misses: the instruction runs again, as
+   * KVM has it too for software events (kvm_exception_is_soft).
    */
-  softwareInterrupt(vector: number, kind: 'software' | 'int1', length: number): NextStep {
-    const d = this.#event(vector, kind, undefined, false);
-    d.length = length;
-    return this.#deliver(d);
+  softwareInterrupt(
+    vector: number,
+    kind: 'software' | 'int1',
+    length: number,
+    exception: boolean = false,
+  ): NextStep {
+    if (exception && this.#intercepted(vector, undefined, 0, 0)) return Next.Run;
+    return this.#deliver(this.#event(vector, kind, undefined, false, length));
   }
-  #event(vector: number, kind: EventKind, errorCode: number | undefined, fault: boolean): Delivery {
-    return { vector, kind, errorCode, fault, length: 0, payloadLo: 0, payloadHi: 0 };
+  #event(
+    vector: number,
+    kind: EventKind,
+    errorCode: number | undefined,
+    fault: boolean,
+    length: number = 0,
+  ): Delivery {
+    return { vector, kind, errorCode, fault, length, payloadLo: 0, payloadHi: 0 };
   }
   #intercepted(vector: number, errorCode: number | undefined, lo: number, hi: number): boolean {
     if (this.#rules.length === 0) return false;

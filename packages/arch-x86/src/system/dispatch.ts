@@ -1,12 +1,19 @@
 /** Which function performs which system instruction (Slow.System, Slow.Port). */
 import type { Instruction, Mnemonic } from 'iced-x86';
+import { RETURN_OPERATIONS } from '../events/return.ts';
+import { SOFTWARE_OPERATIONS } from '../events/software.ts';
 import type { Machine } from '../machine.ts';
 import type { NextStep } from '../next.ts';
 import { FAR_OPERATIONS } from '../segments/far.ts';
 import { SEGMENT_OPERATIONS } from '../segments/load.ts';
 import type { Operation, Operations } from './operation.ts';
 
-const CHAPTERS: readonly Operations[] = [SEGMENT_OPERATIONS, FAR_OPERATIONS];
+const CHAPTERS: readonly Operations[] = [
+  SEGMENT_OPERATIONS,
+  FAR_OPERATIONS,
+  RETURN_OPERATIONS,
+  SOFTWARE_OPERATIONS,
+];
 
 const TABLE: ReadonlyMap<Mnemonic, Operation> = new Map(CHAPTERS.flatMap((c) => [...c]));
 
