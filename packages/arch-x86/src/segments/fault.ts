@@ -4,7 +4,7 @@ import type { NextStep } from '../next.ts';
 
 /** Why an operation did not happen. */
 export interface Fault {
-  /** Exception vector; -1: a transaction failed, see {@link MEMORY_FAULT}. */
+  /** Exception vector; negative: {@link MEMORY_FAULT}, {@link TASK_TRAP}. */
   readonly vector: number;
   /** Error code, for vectors that push one. */
   readonly errorCode?: number;
@@ -12,6 +12,8 @@ export interface Fault {
 
 /** A transaction failed: `Machine.faulted` says what it was. */
 export const MEMORY_FAULT: Fault = { vector: -1 };
+/** A task was switched to whose TSS has T set: #DB before its first instruction. Raised where other faults are. */
+export const TASK_TRAP: Fault = { vector: -2 };
 /** #UD. */
 export const UNDEFINED: Fault = { vector: 6 };
 /** #NM. */
@@ -35,5 +37,7 @@ export function isFault<T extends object>(x: T | Fault): x is Fault {
 
 /** Raises it. */
 export function raiseFault(m: Machine, f: Fault): NextStep {
-  return f === MEMORY_FAULT ? m.faulted() : m.raise(f.vector, f.errorCode);
+  if (f === MEMORY_FAULT) return m.faulted();
+  if (f === TASK_TRAP) return m.events.debug.taskTrap();
+  return m.raise(f.vector, f.errorCode);
 }

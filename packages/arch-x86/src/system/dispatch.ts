@@ -5,7 +5,9 @@ import { SOFTWARE_OPERATIONS } from '../events/software.ts';
 import type { Machine } from '../machine.ts';
 import type { NextStep } from '../next.ts';
 import { FAR_OPERATIONS } from '../segments/far.ts';
-import { SEGMENT_OPERATIONS } from '../segments/load.ts';
+import { movSegment, SEGMENT_OPERATIONS } from '../segments/load.ts';
+import { CONTROL_OPERATIONS, isControlRegister, movControl } from './control.ts';
+import { isSegmentRegister } from './operand.ts';
 import type { Operation, Operations } from './operation.ts';
 
 const CHAPTERS: readonly Operations[] = [

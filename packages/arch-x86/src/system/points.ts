@@ -2,22 +2,22 @@
 import { definePoint, listOf, type Point } from '@faultyard/core';
 import type { Machine } from '../machine.ts';
 
+/** Control registers whose writes have rules; EFER is an MSR (point `x86.msr`). */
+export type ControlRegister = 0 | 3 | 4 | 8;
+
 /** What a plugin says about control registers; contributions are joined. */
 export interface ControlRegisterRules {
   /** Bits of CR4 that the plugin makes writable. */
   readonly cr4?: number;
-  /** Bits of EFER that the plugin makes writable (12: SVME). */
-  readonly efer?: number;
   /**
-   * A new value is about to be written by the guest, its own checks passed. `'gp'`: the plugin forbids it. `register`:
-   * 0, 3, 4, 8, or `'efer'`.
+   * The guest is about to write a value that the architecture allows. `'gp'`: the plugin forbids it.
    */
-  check?(m: Machine, register: 0 | 3 | 4 | 8 | 'efer', lo: number, hi: number): 'gp' | undefined;
+  check?(m: Machine, register: ControlRegister, lo: number, hi: number): 'gp' | undefined;
   /** A write was made, with all its effects. */
-  written?(m: Machine, register: 0 | 3 | 4 | 8 | 'efer'): void;
+  written?(m: Machine, register: ControlRegister): void;
 }
 
-/** `x86.control-registers`: rules for writes to CR0, CR3, CR4, CR8 and EFER, in plugin order. */
+/** `x86.control-registers`: rules for writes to CR0, CR3, CR4 and CR8, in plugin order. */
 export const controlRegisters: Point<void, readonly ControlRegisterRules[]> = listOf('x86.control-registers');
 
 /** Question of {@link reset}. */
