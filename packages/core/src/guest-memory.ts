@@ -76,6 +76,11 @@ export class GuestMemory {
     const hva = this.hvaOf(gpa);
     return hva === undefined ? undefined : read(this.#mm, hva, length);
   }
+  /** Stores within one page as the VMM's thread would: `true`, or the signal it gets. Outside slots `undefined`. */
+  store(gpa: bigint | number, data: Uint8Array): true | HostFault | undefined {
+    const hva = this.hvaOf(gpa);
+    return hva === undefined ? undefined : (write(this.#mm, hva, data) ?? true);
+  }
   /**
    * Looks at guest memory without any effect (no page appears, no poison is consumed). What is not there reads as
    * ones and is told to the trace.
