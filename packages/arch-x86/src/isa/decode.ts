@@ -5,7 +5,7 @@
 import type { DecodeSite } from '@faultyard/engine';
 import { Decoder, DecoderError, DecoderOptions, Instruction, OpKind, Register } from 'iced-x86';
 import { FORMS, Form } from './address.ts';
-import { FIELDS, Mode, SEG_BASE, SEG_FIRST, SEG_LAST_READ, SEG_LAST_WRITE, Seg, ZERO } from './layout.ts';
+import { FIELDS, Mode, R, SEG_BASE, SEG_FIRST, SEG_LAST_READ, SEG_LAST_WRITE, Seg, ZERO } from './layout.ts';
 import { addressSlot, IMPLIED_BASE, REGISTER_SIZE, SLOT } from './registers-of-iced.ts';
 import type { OperandShape, Shape } from './shapes.ts';
 import { type CodeEntry, type Table, variantIndex } from './table.ts';
@@ -150,6 +150,7 @@ export class RecordDecoder {
       const memory = operands[shape.memory];
       if (memory && (memory.kind === 'memory' || i.opKind(shape.memory) !== OpKind.Register))
         form = memoryOperand(site, i, memory, shape, length);
+      if (e.row.popsFirst && form !== Form.None) abovePopped(site, memory as OperandShape);
       let end = site.code + length;
       for (let n = operands.length - 1; n >= 0; n--) {
         const o = operands[n] as OperandShape;
@@ -234,6 +235,13 @@ function memoryOperand(site: DecodeSite, i: Instruction, o: OperandShape, s: Sha
     u8[record + AT.segBase + 3] = SEG_LAST_WRITE + segment;
   }
   return form;
+}
+
+/** POP to memory addressed by the stack pointer: it lies above what was popped. */
+function abovePopped(site: DecodeSite, o: OperandShape): void {
+  const { u8, dv, record } = site;
+  if (u8[record + AT.base] !== R.RSP) return;
+  dv.setInt32(record + AT.disp, dv.getInt32(record + AT.disp, true) + o.memory, true);
 }
 
 /** Address size in bytes of an implied memory operand. */

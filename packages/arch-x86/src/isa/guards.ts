@@ -8,6 +8,10 @@ export const Guard = {
   Iopl: 2,
   /** CR4.TSD and CPL > 0, or a plugin intercepts it: RDTSC, RDTSCP leave. They always leave; kept for intercepts. */
   Rdtsc: 3,
+  /** PUSHF and POPF leave: a plugin intercepts them. */
+  Pushf: 4,
+  /** PAUSE leaves: a plugin intercepts it. */
+  Pause: 5,
 } as const;
 /** First guard bit that a plugin may claim. */
 export const PLUGIN_GUARDS = 16;

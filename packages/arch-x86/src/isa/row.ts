@@ -74,6 +74,8 @@ export interface Row {
    * that asks for them is its author's mistake, save in 64-bit mode and for `flat` with a memory operand.
    */
   readonly modes?: boolean;
+  /** An address that uses the stack pointer is computed after the operand was popped (POP). */
+  readonly popsFirst?: boolean;
   /** The meaning looks at no operand: all codes are one handler. */
   readonly bare?: boolean;
   /** Encodings beside `codes`, for instructions that iced-x86 does not know. */
