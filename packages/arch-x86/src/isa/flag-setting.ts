@@ -26,7 +26,7 @@ export function carriesToFa(b: Builder, w: Width, carries: Expr): I32 {
 /** Flags of `sum = x + y (+ carry)`, all of width `w` and bound. */
 export function setAddFlags(b: Builder, w: Width, x: Expr, y: Expr, sum: Expr): void {
   const carries = b.or(b.and(x, y), b.and(b.or(x, y), b.not(sum)));
-  b.put('fa', carriesToFa(b, w, carries));
+  b.put('fa', carriesToFa(b, w, b.let(carries)));
   b.put('fr', signed(b, w, sum));
 }
 

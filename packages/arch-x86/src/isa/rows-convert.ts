@@ -1,10 +1,9 @@
-/** Conversions and table look-up between fixed registers: CBW to CQO, BSWAP, XLAT, SALC, BOUND (AMD64 APM volume 3). */
+/** Conversions and table look-up between fixed registers: CBW to CQO, XLAT, SALC, BOUND (AMD64 APM volume 3). */
 import type { Builder, Expr, I32, I64 } from '@faultyard/engine';
 import { carry } from './flags.ts';
 import { lowByte, R } from './layout.ts';
 import type { Row } from './row.ts';
 import { Slow } from './slow.ts';
-import { reversed } from './values.ts';
 
 const ax = (b: Builder, size: 1 | 2 | 4): I32 => b.elem('r', R.RAX, 0, size);
 /** Copies of the sign, as I32. */
@@ -50,17 +49,6 @@ export const CONVERT_ROWS: readonly Row[] = [
     weight: 4,
     codes: ['Cqo'],
     sem: ({ b }) => b.set(R.RDX, b.shrS(b.get(R.RAX), b.c32(63))),
-  },
-  {
-    name: 'bswap',
-    weight: 1,
-    codes: ['Bswap_r16', 'Bswap_r32', 'Bswap_r64'],
-    sem(o) {
-      const { b, width } = o;
-      // of 16 bits it is undefined: CPUs of both vendors leave 0 there
-      if (width === 2) o.write(0, b.c32(0));
-      else o.write(0, reversed(b, width, b.let(o.read(0))));
-    },
   },
   {
     name: 'xlat',
