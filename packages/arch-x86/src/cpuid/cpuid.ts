@@ -1,8 +1,8 @@
 /** CPUID of one vCPU: the entries that KVM_SET_CPUID2 gave, what follows the vCPU's state, and the instruction. */
 import type { Plain } from '@faultyard/core';
-import { CR4, SR } from '../state.ts';
 import type { CpuidRow, Model } from '../model.ts';
 import { type CpuidDef, cpuid } from '../points.ts';
+import { CR4, SR } from '../state.ts';
 import type { X86Vcpu } from '../vcpu.ts';
 import { CpuidReg, FEATURES } from './features.ts';
 import { pkruOffset } from './supported.ts';
@@ -30,7 +30,8 @@ export interface CpuidTable {
   readonly now: ReadonlyMap<string, NonNullable<CpuidDef['now']>[]>;
 }
 
-const key = (leaf: number, subleaf: number): string => `${leaf >>> 0}.${INDEXED.has(leaf >>> 0) ? subleaf : 0}`;
+const key = (leaf: number, subleaf: number): string =>
+  `${leaf >>> 0}.${INDEXED.has(leaf >>> 0) ? subleaf : 0}`;
 
 /** Joins the model's rows and the plugins' (point `x86.cpuid`). */
 export function cpuidTable(vm: X86Vcpu['vm'], model: Model): CpuidTable {
@@ -67,15 +68,14 @@ export function ownCpuid(model: Model): readonly CpuidDef[] {
   const bit = (regs: Uint32Array, reg: number, n: number, on: boolean): void => {
     regs[reg] = on ? (regs[reg] as number) | (1 << n) : (regs[reg] as number) & ~(1 << n);
   };
-  const size = (v: X86Vcpu, xcr0: number): number =>
-    xcr0 & 0x200 ? pkruOffset(v.model.vendor) + 8 : 576;
+  const size = (v: X86Vcpu, xcr0: number): number => (xcr0 & 0x200 ? pkruOffset(v.model.vendor) + 8 : 576);
   return [
     ...rows,
     {
       leaf: 1,
       now: (v, regs) => {
         bit(regs, CpuidReg.ECX, 27, v.cpuid.has('xsave') && (v.state.cr4 & CR4.OSXSAVE) !== 0);
-        if (regs[CpuidReg.EDX] !== undefined && regs[CpuidReg.EDX] & (1 << 9))
+        if ((regs[CpuidReg.EDX] as number) & (1 << 9))
           bit(regs, CpuidReg.EDX, 9, (v.state.sysLo(SR.APIC_BASE) & 0x800) !== 0);
       },
     },
@@ -167,7 +167,8 @@ export class Cpuid {
   }
   /** cpuid.c, get_out_of_range_cpuid_entry: the leaf answered instead, if this one is out of its class's range. */
   #beyond(leaf: number): number | undefined {
-    const base = leaf >= 0x4000_0000 && leaf <= 0x4fff_ffff ? 0x4000_0000 : leaf >= 0x8000_0000 ? 0x8000_0000 : 0;
+    const base =
+      leaf >= 0x4000_0000 && leaf <= 0x4fff_ffff ? 0x4000_0000 : leaf >= 0x8000_0000 ? 0x8000_0000 : 0;
     const max = this.#entries.get(key(base, 0))?.eax;
     if (max !== undefined && leaf <= max >>> 0) return undefined;
     return this.#entries.get(key(0, 0))?.eax;
@@ -180,7 +181,15 @@ export class Cpuid {
   restore(v: Plain): void {
     const rows = v as readonly (readonly [number, number, number, number, number, number, number])[];
     this.set(
-      rows.map(([f, index, flags, eax, ebx, ecx, edx]) => ({ function: f, index, flags, eax, ebx, ecx, edx })),
+      rows.map(([f, index, flags, eax, ebx, ecx, edx]) => ({
+        function: f,
+        index,
+        flags,
+        eax,
+        ebx,
+        ecx,
+        edx,
+      })),
     );
   }
 }

@@ -58,7 +58,11 @@ export class MsrFilter {
   }
   /** For cells. */
   save(): Plain {
-    return { on: this.#on, deny: this.#deny, ranges: this.#ranges.map((r) => ({ ...r, bitmap: r.bitmap.slice() })) };
+    return {
+      on: this.#on,
+      deny: this.#deny,
+      ranges: this.#ranges.map((r) => ({ ...r, bitmap: r.bitmap.slice() })),
+    };
   }
   /** For cells. */
   restore(v: Plain): void {

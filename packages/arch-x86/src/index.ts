@@ -1,0 +1,14 @@
+/** An x86-64 vCPU for Faultyard: registers, instructions, segments, paging, exceptions, CPUID, MSRs and KVM's emulator. */
+
+export type { CpuidEntry } from './cpuid/cpuid.ts';
+export type { Operands, Repeat, Row, Width } from './isa/row.ts';
+export type { Machine } from './machine.ts';
+export type { CpuidRow, Feature, Model, ModelName, X86Options } from './model.ts';
+export { type FieldDef, type MsrAccess, type MsrDef, MsrResult, type MsrResultCode } from './msr/def.ts';
+export { MsrExitReason } from './msr/exits.ts';
+export type { MsrFilterRange, MsrFilterSetting } from './msr/filter.ts';
+export { Next, type NextStep } from './next.ts';
+export { type X86Api, type X86PluginOptions, x86 } from './plugin.ts';
+export * from './points.ts';
+export { Attr, CR0, CR4, EFER, type Pair, type Segment, SR, type X86State } from './state.ts';
+export { X86Vcpu } from './vcpu.ts';

@@ -1,0 +1,59 @@
+/**
+ * MSR accesses that leave to userspace: KVM_CAP_X86_USER_SPACE_MSR, KVM_EXIT_X86_RDMSR and KVM_EXIT_X86_WRMSR
+ * (Documentation/virt/kvm/api.rst; arch/x86/kvm/x86.c, kvm_msr_user_space).
+ */
+import type { ExitCodec } from '@faultyard/core';
+
+/** KVM_MSR_EXIT_REASON_*. */
+export const MsrExitReason = { Inval: 1, Unknown: 2, Filter: 4 } as const;
+
+declare module '@faultyard/core' {
+  interface ExitMap {
+    /**
+     * KVM_EXIT_X86_RDMSR (29): the guest read an MSR that KVM refuses (reason 1), does not know (2) or that is filtered
+     * (4). `answer` gives the value, `refuse` of `msr/exits.ts` #GP.
+     */
+    'x86-rdmsr': { readonly reason: number; readonly index: number };
+    /** KVM_EXIT_X86_WRMSR (30): the guest wrote one. Done when the VMM runs on, or #GP with error 1. */
+    'x86-wrmsr': { readonly reason: number; readonly index: number; readonly data: bigint };
+  }
+}
+
+/** kvm_run.msr: error u8 @32, reason u32 @40, index u32 @44, data u64 @48. */
+export const MSR_ERROR = 32;
+/** Offset of the data in kvm_run. */
+export const MSR_DATA = 48;
+
+const head = (run: DataView, e: { readonly reason: number; readonly index: number }): void => {
+  run.setUint8(MSR_ERROR, 0);
+  run.setUint32(40, e.reason, true);
+  run.setUint32(44, e.index, true);
+};
+
+/** Codecs of the exits. */
+export const MSR_EXITS: {
+  readonly 'x86-rdmsr': ExitCodec<'x86-rdmsr'>;
+  readonly 'x86-wrmsr': ExitCodec<'x86-wrmsr'>;
+} = {
+  'x86-rdmsr': {
+    kind: 'x86-rdmsr',
+    name: 'KVM_EXIT_X86_RDMSR',
+    number: () => 29,
+    encode: (e, run) => head(run, e),
+    decode: (run) => ({ reason: run.getUint32(40, true), index: run.getUint32(44, true) }),
+  },
+  'x86-wrmsr': {
+    kind: 'x86-wrmsr',
+    name: 'KVM_EXIT_X86_WRMSR',
+    number: () => 30,
+    encode: (e, run) => {
+      head(run, e);
+      run.setBigUint64(MSR_DATA, e.data, true);
+    },
+    decode: (run) => ({
+      reason: run.getUint32(40, true),
+      index: run.getUint32(44, true),
+      data: run.getBigUint64(MSR_DATA, true),
+    }),
+  },
+};

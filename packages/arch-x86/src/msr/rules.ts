@@ -1,0 +1,49 @@
+/** Checks that several MSRs share. */
+import { type MsrAccess, MsrResult, type MsrResultCode } from './def.ts';
+
+/** Nothing but 0 may be written to these bits. */
+export function reservedBits(lo: number, hi: number): (a: MsrAccess) => MsrResultCode {
+  return (a) => ((a.lo & lo) | (a.hi & hi) ? MsrResult.Refused : MsrResult.Ok);
+}
+/** Whether an address is canonical for the vCPU's widest linear address (x86.c, is_noncanonical_msr_address). */
+export function canonical(a: MsrAccess): boolean {
+  const shift = 64 - (a.vcpu.cpuid.has('la57') ? 57 : 48);
+  return (a.hi << shift) >> shift === a.hi;
+}
+/** Refuses addresses that are not canonical. */
+export function canonicalOnly(a: MsrAccess): MsrResultCode {
+  return canonical(a) ? MsrResult.Ok : MsrResult.Refused;
+}
+/** Bits of the low half at and above MAXPHYADDR, as high-half mask, that must be 0. */
+export function beyondPhysical(a: MsrAccess): boolean {
+  const bits = a.vcpu.model.physicalBits;
+  return a.hi >>> Math.max(0, bits - 32) !== 0;
+}
+/** Reads as a constant. */
+export function constant(lo: number, hi: number = 0): (a: MsrAccess) => MsrResultCode {
+  return (a) => {
+    a.lo = lo | 0;
+    a.hi = hi | 0;
+    return MsrResult.Ok;
+  };
+}
+/** Writes change nothing. */
+export function ignored(): MsrResultCode {
+  return MsrResult.Ok;
+}
+/** Writes are refused: #GP whatever the value. */
+export function refused(): MsrResultCode {
+  return MsrResult.Refused;
+}
+/** KVM knows the register for the other direction only. */
+export function unsupported(): MsrResultCode {
+  return MsrResult.Unsupported;
+}
+/** Only the host may write. */
+export function hostOnly(a: MsrAccess): MsrResultCode {
+  return a.host ? MsrResult.Ok : MsrResult.Refused;
+}
+/** Only 0 may be written; other values are refused. */
+export function zeroOnly(a: MsrAccess): MsrResultCode {
+  return (a.lo | a.hi) === 0 ? MsrResult.Ok : MsrResult.Refused;
+}

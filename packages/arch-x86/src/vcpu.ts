@@ -1,0 +1,488 @@
+/** An x86 vCPU: the run loop around generated code, events, and what the rest of the package hangs on. */
+import {
+  type ArchVcpu,
+  type Cell,
+  drive,
+  type Exit,
+  PAGE_SIZE,
+  type RegisterInfo,
+  Stop,
+  type StopReason,
+  type Task,
+  type Vcpu,
+  type Vm,
+  type Walk,
+} from '@faultyard/core';
+import { Access, type Cpu, Leave } from '@faultyard/engine';
+import { Instruction } from 'iced-x86';
+import { vcpuCells } from './cells.ts';
+import { Cpuid, type CpuidTable } from './cpuid/cpuid.ts';
+import type { DeviceAccesses } from './emulator/accesses.ts';
+import { type Emulated, Emulator, Once, type OnceResult } from './emulator/emulator.ts';
+import { emulationFailure, hardwareExit } from './emulator/failure.ts';
+import { Events } from './events/events.ts';
+import { events as eventRules } from './events/points.ts';
+import { guestFault, hostFault } from './faults.ts';
+import { GuardWord, type PluginGuards } from './guard-bits.ts';
+import { Intercepts } from './intercepts.ts';
+import { decodeInstruction, MAX_INSTRUCTION } from './isa/decode.ts';
+import { FL } from './isa/flags.ts';
+import type { X86Isa } from './isa/isa.ts';
+import { CTX_SUPERVISOR, CTX_SUPERVISOR_AC, CTX_USER } from './isa/layout.ts';
+import type { Machine } from './machine.ts';
+import { type AccessFault, POISON_RULES } from './memory/access-fault.ts';
+import type { LinearMemory } from './memory/linear.ts';
+import { X86LinearMemory } from './memory/linear-memory.ts';
+import { X86Port } from './memory/port.ts';
+import { Tlb } from './memory/tlb.ts';
+import type { Model } from './model.ts';
+import type { MsrFilter } from './msr/filter.ts';
+import { Msrs, type MsrTable } from './msr/msrs.ts';
+import { Next, type NextStep } from './next.ts';
+import { disassembleAt, observe } from './observer.ts';
+import { type InterceptName, intercept, type Work } from './points.ts';
+import { RegisterNames } from './registers.ts';
+import { resetVcpu } from './reset.ts';
+import { guard, slow } from './slow.ts';
+import { high, join, low, type Pair, X86State } from './state.ts';
+import { traceEntry, traceExit } from './tracing.ts';
+import { Tsc } from './tsc.ts';
+
+/** What a vCPU is made of; see `plugin.ts`. */
+export interface VcpuParts {
+  readonly vm: Vm;
+  readonly core: Vcpu;
+  readonly model: Model;
+  readonly isa: X86Isa;
+  readonly cpuid: CpuidTable;
+  readonly msrs: MsrTable;
+  readonly filter: MsrFilter;
+  /** What plugins' instructions do, by slow operation from `Slow.Plugin` on. */
+  readonly operations: readonly ((v: X86Vcpu, i: Instruction) => NextStep)[];
+  readonly guards: PluginGuards;
+  /** Puts the vCPU on the engine. */
+  readonly cpu: (port: X86Port) => Cpu;
+}
+
+/** The x86 vCPU. */
+export class X86Vcpu implements ArchVcpu, Machine, Emulated {
+  readonly vm: Vm;
+  readonly core: Vcpu;
+  readonly id: number;
+  readonly isa: X86Isa;
+  readonly cpu: Cpu;
+  readonly port: X86Port;
+  readonly state: X86State;
+  readonly tlb: Tlb = new Tlb();
+  readonly events: Events;
+  readonly memory: LinearMemory;
+  readonly cpuid: Cpuid;
+  readonly msrs: Msrs;
+  readonly tsc: Tsc;
+  readonly guards: GuardWord;
+  readonly emulator: Emulator;
+  /** What plugins want to see of this vCPU. */
+  readonly intercepts: Intercepts = new Intercepts();
+  readonly cells: readonly Cell[];
+  readonly #model: Model;
+  readonly #operations: VcpuParts['operations'];
+  readonly #names: RegisterNames;
+  readonly #i32: Int32Array;
+
+  // ---- state beyond registers (see cells.ts) -------------------------------------------------------------------
+  readonly power = 'on';
+  /** In HLT, with an interrupt controller in the kernel. */
+  waiting = false;
+  /** Microcode revision, MSR 8Bh. */
+  readonly microcode: Pair = { lo: 0, hi: 0 };
+  /** KVM_MP_STATE_*: RUNNABLE, or HALTED and the states before SIPI with an interrupt controller in the kernel. */
+  mpState = 0;
+  /** An MSR access waits for userspace (KVM_EXIT_X86_RDMSR, WRMSR). */
+  msrExit: 'none' | 'read' | 'write' = 'none';
+
+  // ---- derived ---------------------------------------------------------------------------------------------------
+  retired = 0;
+  /** Instructions done outside {@link enter}, to be counted by the next one. */
+  debt = 0;
+  /** The access handled last was served by mapping a page, which is derived state and costs nothing. */
+  mapped = false;
+  /** What becomes of an access that the page tables of a nested guest's host do not allow; set by who runs one. */
+  nestedFault: Work | undefined = undefined;
+  #work: Work | undefined;
+  #attention = true;
+  /** In {@link enter}: what it has retired is not in the vCPU's time yet. */
+  #inside = false;
+  #context = -1;
+  #mode = -1;
+  #alignment = false;
+  readonly #instruction: Instruction = new Instruction();
+  readonly #bytes: Uint8Array = new Uint8Array(MAX_INSTRUCTION);
+
+  constructor(p: VcpuParts) {
+    this.vm = p.vm;
+    this.core = p.core;
+    this.id = p.core.id;
+    this.isa = p.isa;
+    this.#model = p.model;
+    this.#operations = p.operations;
+    const { host, stage2, bus } = p.vm;
+    this.#i32 = host.i32;
+    // the engine wants the port, the port wants the state, the state lies in the engine's block
+    this.port = new X86Port({
+      model: p.model,
+      tlb: this.tlb,
+      stage2,
+      bus,
+      host,
+      vcpu: this.id,
+      device: p.core.device,
+      poison: POISON_RULES,
+      walksWrite: p.model.vendor === 'AMD',
+      lengthAt: (at, avail) => this.#lengthAt(at, avail),
+    });
+    this.cpu = p.cpu(this.port);
+    this.state = new X86State(this.cpu, host.i32);
+    this.port.attach(this.state);
+    this.emulator = new Emulator(this);
+    this.guards = new GuardWord(host.i32, this.cpu.guardAddr >>> 2, p.guards);
+    this.tlb.onEvict = (lo, hi) => this.cpu.dropPage(lo, hi);
+    this.tlb.onFlush = () => this.cpu.flush();
+    this.cpuid = new Cpuid(this, p.cpuid);
+    this.cpuid.setDefaults();
+    this.msrs = new Msrs(this, p.msrs, p.filter);
+    this.tsc = new Tsc(this, this.state, p.model.tscKhz);
+    this.events = new Events(this, p.vm.ask(eventRules)(undefined));
+    this.memory = new X86LinearMemory(this.port, this.state, host);
+    this.#names = new RegisterNames(this);
+    this.cells = vcpuCells(this);
+    // KVM's defaults (x86.c, kvm_arch_vcpu_create; svm.c and vmx.c)
+    if (p.model.vendor === 'AMD') this.microcode.lo = 0x0100_0065;
+    else this.microcode.hi = 1;
+    this.reset(false);
+  }
+
+  /** The model with the features that the guest's CPUID has. */
+  get model(): Model {
+    return this.#model;
+  }
+
+  // ---- reset -------------------------------------------------------------------------------------------------------
+
+  reset(init: boolean): void {
+    resetVcpu(this, init);
+  }
+
+  // ---- running -----------------------------------------------------------------------------------------------------
+
+  prepare(): Exit | undefined {
+    if (this.waiting && this.events.wakes()) this.waiting = false;
+    this.#attention = true;
+    return undefined;
+  }
+
+  enter(slice: number): StopReason {
+    this.retired = Math.min(this.debt, slice);
+    this.debt -= this.retired;
+    if (this.retired === slice) return Stop.Slice;
+    if (this.waiting) return Stop.Wait;
+    const { traced } = this.vm;
+    if (traced) traceEntry(this);
+    this.#inside = true;
+    const stop = this.#run(slice);
+    this.#inside = false;
+    if (traced) traceExit(this, stop);
+    return stop;
+  }
+
+  #run(slice: number): StopReason {
+    const { cpu, events } = this;
+    const { debug } = events;
+    while (this.retired < slice) {
+      if (this.#attention) {
+        this.#attention = false;
+        events.taken = false;
+        const step = events.inject();
+        // another event may be next, before the first instruction of this one's handler
+        if (events.taken) this.#attention = true;
+        if (step !== Next.Run) return STOPS[step];
+        if (events.taken) {
+          this.retired++;
+          continue;
+        }
+      }
+      const next = debug.careful ? this.#carefully() : this.#leave(cpu.run(slice - this.retired));
+      if (next !== Next.Run) return STOPS[next];
+    }
+    return Stop.Slice;
+  }
+
+  /** What follows a stretch of generated code. */
+  #leave(leave: number): NextStep {
+    const { cpu } = this;
+    this.retired += cpu.retired;
+    if (leave === Leave.Budget) return Next.Run;
+    if (leave === Leave.Fault) {
+      const next = this.faulted();
+      // an exception costs one, or a guest that does nothing else would use up no budget
+      if (next === Next.Run) this.retired++;
+      return next;
+    }
+    const next = leave === Leave.Slow ? slow(this, cpu.slowOp) : guard(this, cpu.slowOp);
+    if (next !== Next.Handle && next !== Next.Device) this.retired++;
+    return next;
+  }
+
+  /** One instruction between the debugger's looks: TF, breakpoints, shadows, RF. */
+  #carefully(): NextStep {
+    const { debug } = this.events;
+    const first = debug.before();
+    if (first !== undefined) {
+      this.retired++;
+      return first;
+    }
+    const next = this.#leave(debug.watching ? this.cpu.step() : this.cpu.run(1));
+    const behind = debug.behind(next !== Next.Handle && next !== Next.Device);
+    this.#attention = true;
+    return next === Next.Run ? behind : next;
+  }
+
+  *handle(): Task<Exit | undefined> {
+    const exit = this.events.exit();
+    if (exit) return exit;
+    const work = this.#work;
+    if (work) {
+      this.#work = undefined;
+      return yield* work();
+    }
+    const owed = this.debt;
+    this.mapped = false;
+    const out = yield* hostFault(this);
+    // whatever could not be mapped costs one, or a guest that repeats it for ever would use up no budget
+    if (!this.mapped && this.debt === owed) this.debt++;
+    return out;
+  }
+
+  later(work: Work): NextStep {
+    this.#work = work;
+    return Next.Handle;
+  }
+  /** Instructions done outside {@link enter}. */
+  owe(n: number): void {
+    this.debt += n;
+  }
+  /** What a plugin's instruction does. */
+  operation(n: number): NextStep {
+    const f = this.#operations[n];
+    return f ? f(this, this.instruction()) : this.raise(6);
+  }
+
+  /** What KVM_CAP_X86_USER_SPACE_MSR asks for: reasons that leave to userspace. */
+  get userSpaceMsrs(): number {
+    return 0;
+  }
+
+  // ---- KVM's emulator ----------------------------------------------------------------------------------------------
+
+  complete(): Exit | typeof Stop.Device | undefined {
+    return drive(this.emulator.resume());
+  }
+  /** KVM's emulator takes the instruction at pc, whose access `f` led outside memory. */
+  *emulate(f: AccessFault): Task<Exit | undefined> {
+    if (f.kind === Access.Exec) return this.cannotEmulate(f);
+    const out = yield* this.emulator.start();
+    return typeof out === 'number' ? undefined : out;
+  }
+  executeOnce(_accesses: DeviceAccesses): OnceResult {
+    return Once.Done;
+  }
+  mapOperand(): Task<Exit | undefined> {
+    return hostFault(this);
+  }
+  cannotEmulate(f: AccessFault): Exit | undefined {
+    const bytes = new Uint8Array(MAX_INSTRUCTION);
+    const n = this.codeBytes(this.state.pcLo, this.state.pcHi, bytes);
+    if (this.state.cpl === 3) {
+      this.raise(6);
+      return undefined;
+    }
+    return emulationFailure(this.id, bytes.subarray(0, n), hardwareExit(this.model.vendor, f));
+  }
+  portIo(_i: Instruction, _port: number, _size: 1 | 2 | 4, _write: boolean, _string: boolean): NextStep {
+    return this.raise(6);
+  }
+
+  // ---- exceptions and intercepts -----------------------------------------------------------------------------------
+
+  raise(vector: number, errorCode?: number): NextStep {
+    return this.events.raise(vector, errorCode);
+  }
+  faulted(): NextStep {
+    return guestFault(this);
+  }
+  intercepted(what: InterceptName, info: number = 0): NextStep | undefined {
+    if (!this.intercepts.has(what)) return undefined;
+    return this.vm.ask(intercept)({ vcpu: this, what, info });
+  }
+  /** Sets or clears a guard bit that a plugin claimed (`x86.guards`). @throws FaultyardError FY_ARGUMENT for others. */
+  setGuard(bit: number, on: boolean): void {
+    this.guards.set(bit, on);
+  }
+  attend(): void {
+    this.#attention = true;
+  }
+
+  // ---- waiting -----------------------------------------------------------------------------------------------------
+
+  runnable(): boolean {
+    return !this.waiting || this.events.wakes();
+  }
+  deadline(): number {
+    return Infinity;
+  }
+  now(): number {
+    return this.core.now + (this.#inside ? this.retired * this.vm.clock.nsPerInstruction : 0);
+  }
+
+  // ---- what follows a change of state ------------------------------------------------------------------------------
+
+  modeChanged(): void {
+    const s = this.state;
+    const mode = s.segmentsChanged();
+    if (mode !== this.#mode) {
+      this.#mode = mode;
+      this.cpu.setMode(mode);
+    }
+    const ac = (s.other & FL.AC) !== 0;
+    const context = s.cpl === 3 ? CTX_USER : ac ? CTX_SUPERVISOR_AC : CTX_SUPERVISOR;
+    if (context !== this.#context) {
+      this.#context = context;
+      this.cpu.setContext(context);
+    }
+    if (this.port.checksAlignment !== this.#alignment) {
+      this.#alignment = this.port.checksAlignment;
+      this.cpu.flush(CTX_USER);
+    }
+    this.guards.follow(s);
+    this.events.debug.follow();
+    this.#attention = true;
+  }
+  translationChanged(): void {
+    this.cpu.flush();
+  }
+  flush(): void {
+    this.cpu.flush();
+  }
+  zapped(_gfn: number, _count: number, pfn: number): void {
+    if (pfn > 0) this.cpu.dropFrame(pfn * PAGE_SIZE);
+    else this.cpu.flush();
+  }
+  /** After restore: everything derived follows the state. */
+  restored(): void {
+    this.#mode = -1;
+    this.#context = -1;
+    this.modeChanged();
+    this.translationChanged();
+  }
+
+  /** Registers that steer modes and translation were set from outside: everything derived follows. */
+  translationForced(): void {
+    this.tlb.dropAll();
+    this.restored();
+  }
+  /** What is added to RIP for a linear address. */
+  get codeBase(): bigint {
+    const cs = this.state.segment(1);
+    return this.state.code === 8 ? 0n : BigInt(cs.baseLo >>> 0);
+  }
+
+  // ---- the instruction at pc ---------------------------------------------------------------------------------------
+
+  instruction(): Instruction {
+    const s = this.state;
+    const n = this.codeBytes(s.pcLo, s.pcHi, this.#bytes);
+    return decodeInstruction(
+      this.#bytes.subarray(0, n),
+      this.#mode,
+      join(s.ipLo, s.ipHi),
+      this.#instruction,
+      this.#model.vendor,
+    );
+  }
+  /** Fetches up to `to.length` bytes of code at a linear address without any effect; how many there are. */
+  codeBytes(lo: number, hi: number, to: Uint8Array): number {
+    const { u8 } = this.vm.host;
+    let n = 0;
+    let at = lo;
+    let atHi = hi;
+    while (n < to.length) {
+      const from = this.port.codeAt(at, atHi);
+      if (from < 0) break;
+      const part = Math.min(to.length - n, PAGE_SIZE - (at & 0xfff));
+      to.set(u8.subarray(from, from + part), n);
+      n += part;
+      const next = (at + part) | 0;
+      if (next >>> 0 < at >>> 0) atHi = this.state.code === 8 ? (atHi + 1) | 0 : 0;
+      at = next;
+    }
+    return n;
+  }
+  #lengthAt(at: number, avail: number): number {
+    const n = Math.min(avail, MAX_INSTRUCTION);
+    const i = decodeInstruction(
+      this.vm.host.u8.subarray(at, at + n),
+      this.#mode,
+      0n,
+      this.#instruction,
+      this.#model.vendor,
+    );
+    return i.isInvalid && n < MAX_INSTRUCTION ? 0 : i.length;
+  }
+  /** Low half of argument `n` (0..3) of the slow operation under way. */
+  slowLo(n: number): number {
+    return this.#i32[(this.cpu.slowArgs >>> 2) + 2 * n] as number;
+  }
+
+  // ---- registers and observers -------------------------------------------------------------------------------------
+
+  /** RIP. */
+  get pc(): bigint {
+    const s = this.state;
+    return join(s.ipLo, s.ipHi);
+  }
+  set pc(v: bigint) {
+    this.state.setIp(low(v), high(v));
+  }
+  /** What `registers` of core's `ArchVcpu` lists. */
+  get registers(): readonly RegisterInfo[] {
+    return this.#names.infos;
+  }
+  read(name: string): bigint | undefined {
+    return this.#names.read(name);
+  }
+  write(name: string, value: bigint): boolean {
+    return this.#names.write(name, value);
+  }
+  walk(gva: bigint, access: 'read' | 'write' | 'exec'): Walk {
+    return observe(this, gva, access);
+  }
+  disassemble(
+    gva: bigint,
+    count: number,
+  ): readonly { readonly pc: bigint; readonly bytes: Uint8Array; readonly text: string }[] {
+    return disassembleAt(this, gva, count);
+  }
+  /** Gives the vCPU's block in host memory back. */
+  dispose(): void {
+    this.cpu.dispose();
+    this.#instruction.free();
+  }
+}
+
+/** Core's names of {@link Next} other than Run. */
+const STOPS: Readonly<Record<NextStep, StopReason>> = {
+  [Next.Run]: Stop.Slice,
+  [Next.Handle]: Stop.Handle,
+  [Next.Wait]: Stop.Wait,
+  [Next.Yield]: Stop.Slice,
+  [Next.Device]: Stop.Device,
+};
