@@ -1,0 +1,50 @@
+/** What differs between two results of a case: nothing, where the processor's is defined. */
+
+import { Seg } from '../../src/isa/layout.ts';
+import { segmentBase, type UserCase, type UserFault, type UserResult } from './user-world.ts';
+
+const NAMES = [
+  ...'ax cx dx bx sp bp si di'.split(' ').map((n) => `r${n}`),
+  ...Array.from({ length: 8 }, (_, i) => `r${i + 8}`),
+];
+
+/** Differences, in words. */
+export function difference(c: UserCase, want: UserResult, got: UserResult): string[] {
+  const out: string[] = [];
+  const note = (what: string, a: string, b: string): void => {
+    if (a !== b) out.push(`${what}: ${a} expected, ${b} found`);
+  };
+  const hex = (v: bigint | number | undefined): string => (v ?? 0).toString(16);
+  note('end', ending(want.fault), ending(got.fault));
+  note('rip', hex(want.state.rip), hex(got.state.rip));
+  const defined = ~c.undefinedFlags;
+  note('flags', hex(want.state.flags & defined), hex(got.state.flags & defined));
+  for (const [n, v] of want.state.gpr.entries()) note(NAMES[n] ?? '', hex(v), hex(got.state.gpr[n]));
+  if (want.state.xmm && got.state.xmm) {
+    const part = (v: Uint8Array, n: number): string =>
+      Buffer.from(v.subarray(16 * n, 16 * n + 16)).toString('hex');
+    for (let n = 0; n < 16; n++) note(`xmm${n}`, part(want.state.xmm, n), part(got.state.xmm, n));
+  }
+  const bytes = (m: ReadonlyMap<number, number>): string =>
+    [...m].map(([i, b]) => `${hex(i)}=${hex(b)}`).join(' ');
+  note('window', bytes(want.window), bytes(got.window));
+  return out;
+}
+
+function ending(f: UserFault | undefined): string {
+  if (!f) return 'done';
+  return f.vector === 14
+    ? `#PF(${f.error.toString(16)}) ${f.address.toString(16)}`
+    : `exception ${f.vector}(${f.error})`;
+}
+
+/** A case in words: form, bytes and start. */
+export function describeCase(c: UserCase): string {
+  const code = Buffer.from(c.bytes).toString('hex');
+  const registers = [...c.start.gpr]
+    .map((v, n) => `${NAMES[n]}=${v.toString(16)}`)
+    .slice(0, c.env.bits === 64 ? 16 : 8);
+  const pokes = c.pokes.map((p) => `${p.at.toString(16)}:${Buffer.from(p.bytes).toString('hex')}`);
+  const at = `${(c.start.rip + segmentBase(c.env, Seg.CS)).toString(16)}`;
+  return `${c.form} [${c.env.name}] ${code} at ${at}, flags=${c.start.flags.toString(16)} ${registers.join(' ')} ${pokes.join(' ')}`;
+}
