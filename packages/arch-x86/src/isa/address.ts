@@ -63,7 +63,11 @@ export const Form = {
 
 /** The offset that the record's memory operand means, of the form's size, zero-extended. */
 export function offsetOf(b: Builder, f: Fields, a: AddressForm): I64 {
-  if (a.parts === 'absolute') return f.i64('imm');
+  if (a.parts === 'absolute') {
+    if (a.segment === 'none') return f.i64('imm');
+    // the segment's slots lie over the upper half; it stands in the displacement's place, too
+    return b.or(b.extU(f.i32('imm')), b.shl(b.extU(f.i32('disp')), b.c32(32)));
+  }
   if (a.size === 8) {
     const disp = b.extS(f.i32('disp'));
     if (a.parts === 'next') return b.add(b.next(), disp);

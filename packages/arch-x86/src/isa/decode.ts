@@ -156,7 +156,7 @@ export class RecordDecoder {
         const o = operands[n] as OperandShape;
         if (o.kind === 'immediate' || o.kind === 'branch') {
           end -= o.bytes;
-          constant(site, o, end, length, form === Form.None && isSecond(operands, n));
+          constant(site, o, end, length, form, isSecond(operands, n));
         } else if (o.kind !== 'memory' && n < 3 && (o.kind !== 'either' || form === Form.None))
           site.u8[site.record + AT.r0 + n] = SLOT[i.opRegister(n)] ?? 0;
       }
@@ -171,8 +171,18 @@ function isSecond(operands: readonly OperandShape[], n: number): boolean {
   return false;
 }
 
-/** Puts an immediate, or a branch's distance from the instruction's first byte, into the record. */
-function constant(site: DecodeSite, o: OperandShape, from: number, length: number, second: boolean): void {
+/**
+ * Puts an immediate, or a branch's distance from the instruction's first byte, into the record. Beside a memory operand
+ * it has 32 bits: the segment's slots lie behind them.
+ */
+function constant(
+  site: DecodeSite,
+  o: OperandShape,
+  from: number,
+  length: number,
+  form: number,
+  second: boolean,
+): void {
   const { dv, record } = site;
   let lo: number;
   let hi: number;
@@ -193,7 +203,8 @@ function constant(site: DecodeSite, o: OperandShape, from: number, length: numbe
     else if (o.size === 2) lo &= 0xffff;
     hi = lo >> 31;
   }
-  if (second) dv.setInt32(record + AT.disp, lo, true);
+  if (form !== Form.None) dv.setInt32(record + AT.imm, lo, true);
+  else if (second) dv.setInt32(record + AT.disp, lo, true);
   else {
     dv.setInt32(record + AT.imm, lo, true);
     dv.setInt32(record + AT.imm + 4, hi, true);
@@ -225,6 +236,7 @@ function memoryOperand(site: DecodeSite, i: Instruction, o: OperandShape, s: Sha
     if (encoded === 8) {
       dv.setInt32(record + AT.imm, dv.getInt32(from, true), true);
       dv.setInt32(record + AT.imm + 4, dv.getInt32(from + 4, true), true);
+      dv.setInt32(record + AT.disp, dv.getInt32(from + 4, true), true);
     } else if (encoded > 0) dv.setInt32(record + AT.disp, displacement(dv, from, encoded), true);
   }
   const form = formOf(site.mode, { long, size, base, index, segment, absolute: o.absolute === true });
