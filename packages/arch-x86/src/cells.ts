@@ -49,6 +49,7 @@ function registers(v: X86Vcpu): Cell {
 interface ControlState {
   readonly waiting: boolean;
   readonly mpState: number;
+  readonly msrExit: 'none' | 'read' | 'write';
   readonly debt: number;
   readonly guards: number;
   readonly microcode: { readonly lo: number; readonly hi: number };
@@ -64,6 +65,7 @@ function control(v: X86Vcpu): Cell {
     read: (): Plain => ({
       waiting: v.waiting,
       mpState: v.mpState,
+      msrExit: v.msrExit,
       debt: v.debt,
       guards: v.guards.plugins,
       microcode: { lo: v.microcode.lo, hi: v.microcode.hi },
@@ -74,6 +76,7 @@ function control(v: X86Vcpu): Cell {
       const c = value as unknown as ControlState;
       v.waiting = c.waiting;
       v.mpState = c.mpState;
+      v.msrExit = c.msrExit;
       v.debt = c.debt;
       v.guards.plugins = c.guards;
       v.microcode.lo = c.microcode.lo;
@@ -98,6 +101,52 @@ function tlb(v: X86Vcpu): Cell {
   };
 }
 
+interface Pointer {
+  readonly lo: number;
+  readonly hi: number;
+  readonly selector: number;
+}
+interface FpuState {
+  readonly control: number;
+  readonly status: number;
+  readonly tags: number;
+  readonly registers: Uint8Array;
+  readonly opcode: number;
+  readonly ip: Pointer;
+  readonly dp: Pointer;
+  readonly mxcsr: number;
+}
+
+function fpu(v: X86Vcpu): Cell {
+  const { x87 } = v;
+  return {
+    name: `x86.x87#${v.id}`,
+    version: 1,
+    side: 'guest',
+    read: (): Plain => ({
+      control: x87.control,
+      status: x87.status,
+      tags: x87.tags,
+      registers: x87.registers.slice(),
+      opcode: x87.opcode,
+      ip: { ...x87.ip },
+      dp: { ...x87.dp },
+      mxcsr: x87.mxcsr,
+    }),
+    write(value: Plain): void {
+      const f = value as unknown as FpuState;
+      x87.control = f.control;
+      x87.status = f.status;
+      x87.tags = f.tags;
+      x87.registers.set(f.registers);
+      x87.opcode = f.opcode;
+      Object.assign(x87.ip, f.ip);
+      Object.assign(x87.dp, f.dp);
+      x87.mxcsr = f.mxcsr;
+    },
+  };
+}
+
 /** All cells of a vCPU. */
 export function vcpuCells(v: X86Vcpu): readonly Cell[] {
   const cell = (name: string, part: { save(): Plain; restore(v: Plain): void }): Cell => ({
@@ -110,6 +159,7 @@ export function vcpuCells(v: X86Vcpu): readonly Cell[] {
   return [
     cell('cpuid', v.cpuid),
     registers(v),
+    cell('x87', v.x87),
     control(v),
     tlb(v),
     cell('events', v.events),

@@ -12,6 +12,7 @@ import type { NextStep } from './next.ts';
 import type { InterceptName, Work } from './points.ts';
 import type { X86State } from './state.ts';
 import type { Tsc } from './tsc.ts';
+import type { X87State } from './x87.ts';
 
 /** A vCPU from inside the package. */
 export interface Machine {
@@ -20,6 +21,8 @@ export interface Machine {
   readonly id: number;
   readonly cpu: Cpu;
   readonly state: X86State;
+  /** x87, MMX and MXCSR; XMM registers through it. */
+  readonly x87: X87State;
   readonly model: Model;
   readonly memory: LinearMemory;
   /** The architectural TLB. */
@@ -55,8 +58,13 @@ export interface Machine {
    * wants to see it.
    */
   intercepted(what: InterceptName, info?: number): NextStep | undefined;
-  /** Work for `handle`, outside generated code (a task, an exit); returns `Next.Handle`. */
-  later(work: Work): NextStep;
+  /**
+   * Work for `handle`, outside generated code (a task, an exit); returns `Next.Handle`. `done`: the instruction has
+   * completed, state and pc are changed; else it happens again.
+   */
+  later(work: Work, done?: boolean): NextStep;
+  /** HLT is done, pc behind it: exit `hlt`, or with an interrupt controller in the kernel waiting for an interrupt. */
+  halt(): NextStep;
   /** Looks at events and deadlines before the next instruction. */
   attend(): void;
   /** RESET, or INIT, which keeps FPU and MSRs (KVM: `kvm_vcpu_reset`); `events.reset()` is part of it. */

@@ -2,7 +2,7 @@
  * The places where plugins add to an x86 CPU. The architecture adds its own part first, through the same points where
  * several contributions can stand side by side; each point says how contributions combine.
  */
-import { definePoint, type ErrorPfn, type Exit, listOf, type Point, type Task } from '@faultyard/core';
+import { definePoint, type Exit, listOf, type Point, type Stop, type Task } from '@faultyard/core';
 import type { Instruction } from 'iced-x86';
 import type { Operands, Repeat } from './isa/row.ts';
 import type { Model } from './model.ts';
@@ -110,7 +110,7 @@ export const intercept: Point<InterceptQuestion, NextStep | undefined> = defineP
 );
 
 /** Work that a slow instruction or an intercept leaves to `X86Vcpu.handle`. */
-export type Work = () => Task<Exit | undefined>;
+export type Work = () => Task<Exit | typeof Stop.Device | undefined>;
 
 export {
   type EventInfo,
@@ -120,32 +120,15 @@ export {
   type OuterEvent,
 } from './events/points.ts';
 
-/**
- * The host could not resolve a guest access inside a memslot (an error pfn). Contributions may return the exit to make
- * of it; nobody: what KVM does (memfault.md 2.3, legacy).
- */
-export interface ErrorPfnQuestion {
-  readonly vcpu: X86Vcpu;
-  readonly pfn: ErrorPfn;
-  /** Page of the guest physical address. */
-  readonly gpa: number;
-  readonly write: boolean;
-  readonly fetch: boolean;
-  /** It was the guest's page walk. */
-  readonly walk: boolean;
-}
-/** What becomes of a guest access that the host could not resolve: the first exit that a contribution gives. */
-export const errorPfn: Point<ErrorPfnQuestion, Exit | undefined> = definePoint(
-  'x86.error-pfn',
-  (fns) => (q) => {
-    for (const f of fns) {
-      const e = f(q);
-      if (e) return e;
-    }
-    return undefined;
-  },
-);
-
+export {
+  type ErrorPfnQuestion,
+  errorPfn,
+  type FaultingVcpu,
+  type MemoryRules,
+  memoryRules,
+  type PoisonQuestion,
+  poisonConsumed,
+} from './memory/points.ts';
 export {
   type ControlRegister,
   type ControlRegisterRules,

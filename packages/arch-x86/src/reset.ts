@@ -7,6 +7,7 @@ import { R, Seg } from './isa/layout.ts';
 import { Attr, CR0, SR } from './state.ts';
 import { reset as resetPoint } from './system/points.ts';
 import type { X86Vcpu } from './vcpu.ts';
+import { MXCSR_DEFAULT } from './x87.ts';
 
 const DATA = Attr.P | Attr.S | Attr.Writable | Attr.Accessed;
 /** 16-bit busy TSS and LDT, present. */
@@ -58,6 +59,8 @@ export function resetVcpu(v: X86Vcpu, init: boolean): void {
     s.setSys(SR.XCR0, 1, 0);
     s.setSys(SR.APIC_BASE, 0xfee0_0800 | (v.id === 0 ? 0x100 : 0), 0);
     s.setSys(SR.SMBASE, 0x3_0000, 0);
+    v.x87.reset();
+    v.x87.mxcsr = MXCSR_DEFAULT;
     i32.fill(0, v.cpu.regAddr('v', 0) >>> 2, (v.cpu.regAddr('v', 15) >>> 2) + 4);
   }
   v.msrs.reset(init);

@@ -5,6 +5,7 @@ import {
   drive,
   type Exit,
   PAGE_SIZE,
+  type Point,
   type RegisterInfo,
   Stop,
   type StopReason,
@@ -15,6 +16,7 @@ import {
 } from '@faultyard/core';
 import { Access, type Cpu, Leave } from '@faultyard/engine';
 import { Instruction } from 'iced-x86';
+import { disassemble } from './asm/disassemble.ts';
 import { vcpuCells } from './cells.ts';
 import { Cpuid, type CpuidTable } from './cpuid/cpuid.ts';
 import type { DeviceAccesses } from './emulator/accesses.ts';
@@ -22,7 +24,6 @@ import { type Emulated, Emulator, Once, type OnceResult } from './emulator/emula
 import { emulationFailure, hardwareExit } from './emulator/failure.ts';
 import { Events } from './events/events.ts';
 import { events as eventRules } from './events/points.ts';
-import { guestFault, hostFault } from './faults.ts';
 import { GuardWord, type PluginGuards } from './guard-bits.ts';
 import { Intercepts } from './intercepts.ts';
 import { decodeInstruction, MAX_INSTRUCTION } from './isa/decode.ts';
@@ -30,16 +31,18 @@ import { FL } from './isa/flags.ts';
 import type { X86Isa } from './isa/isa.ts';
 import { CTX_SUPERVISOR, CTX_SUPERVISOR_AC, CTX_USER } from './isa/layout.ts';
 import type { Machine } from './machine.ts';
-import { type AccessFault, POISON_RULES } from './memory/access-fault.ts';
+import type { AccessFault } from './memory/access-fault.ts';
+import { type FaultVcpu, guestFault, hostFault, type Outcome, serve } from './memory/fault.ts';
 import type { LinearMemory } from './memory/linear.ts';
 import { X86LinearMemory } from './memory/linear-memory.ts';
+import { observe, observeCode } from './memory/observer.ts';
+import { type MemoryRules, memoryRules } from './memory/points.ts';
 import { X86Port } from './memory/port.ts';
 import { Tlb } from './memory/tlb.ts';
 import type { Model } from './model.ts';
 import type { MsrFilter } from './msr/filter.ts';
 import { Msrs, type MsrTable } from './msr/msrs.ts';
 import { Next, type NextStep } from './next.ts';
-import { disassembleAt, observe } from './observer.ts';
 import { type InterceptName, intercept, type Work } from './points.ts';
 import { RegisterNames } from './registers.ts';
 import { resetVcpu } from './reset.ts';
@@ -47,6 +50,7 @@ import { guard, slow } from './slow.ts';
 import { high, join, low, type Pair, X86State } from './state.ts';
 import { traceEntry, traceExit } from './tracing.ts';
 import { Tsc } from './tsc.ts';
+import { X87State } from './x87.ts';
 
 /** What a vCPU is made of; see `plugin.ts`. */
 export interface VcpuParts {
@@ -65,7 +69,7 @@ export interface VcpuParts {
 }
 
 /** The x86 vCPU. */
-export class X86Vcpu implements ArchVcpu, Machine, Emulated {
+export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   readonly vm: Vm;
   readonly core: Vcpu;
   readonly id: number;
@@ -73,6 +77,7 @@ export class X86Vcpu implements ArchVcpu, Machine, Emulated {
   readonly cpu: Cpu;
   readonly port: X86Port;
   readonly state: X86State;
+  readonly x87: X87State;
   readonly tlb: Tlb = new Tlb();
   readonly events: Events;
   readonly memory: LinearMemory;
@@ -81,6 +86,7 @@ export class X86Vcpu implements ArchVcpu, Machine, Emulated {
   readonly tsc: Tsc;
   readonly guards: GuardWord;
   readonly emulator: Emulator;
+  readonly memoryRules: MemoryRules;
   /** What plugins want to see of this vCPU. */
   readonly intercepts: Intercepts = new Intercepts();
   readonly cells: readonly Cell[];
@@ -107,7 +113,7 @@ export class X86Vcpu implements ArchVcpu, Machine, Emulated {
   /** The access handled last was served by mapping a page, which is derived state and costs nothing. */
   mapped = false;
   /** What becomes of an access that the page tables of a nested guest's host do not allow; set by who runs one. */
-  nestedFault: Work | undefined = undefined;
+  onNestedFault: ((f: Readonly<AccessFault>) => Task<Exit | undefined>) | undefined = undefined;
   #work: Work | undefined;
   #attention = true;
   /** In {@link enter}: what it has retired is not in the vCPU's time yet. */
@@ -125,6 +131,7 @@ export class X86Vcpu implements ArchVcpu, Machine, Emulated {
     this.isa = p.isa;
     this.#model = p.model;
     this.#operations = p.operations;
+    this.memoryRules = p.vm.ask(memoryRules as Point<void, MemoryRules>)(undefined);
     const { host, stage2, bus } = p.vm;
     this.#i32 = host.i32;
     // the engine wants the port, the port wants the state, the state lies in the engine's block
@@ -136,13 +143,14 @@ export class X86Vcpu implements ArchVcpu, Machine, Emulated {
       host,
       vcpu: this.id,
       device: p.core.device,
-      poison: POISON_RULES,
-      walksWrite: p.model.vendor === 'AMD',
+      poison: this.memoryRules.poison,
+      walksWrite: this.memoryRules.walksWrite,
       lengthAt: (at, avail) => this.#lengthAt(at, avail),
     });
     this.cpu = p.cpu(this.port);
     this.state = new X86State(this.cpu, host.i32);
     this.port.attach(this.state);
+    this.x87 = new X87State(this.cpu, host.u8.buffer);
     this.emulator = new Emulator(this);
     this.guards = new GuardWord(host.i32, this.cpu.guardAddr >>> 2, p.guards);
     this.tlb.onEvict = (lo, hi) => this.cpu.dropPage(lo, hi);
@@ -240,13 +248,14 @@ export class X86Vcpu implements ArchVcpu, Machine, Emulated {
       this.retired++;
       return first;
     }
+    const owed = this.debt;
     const next = this.#leave(debug.watching ? this.cpu.step() : this.cpu.run(1));
-    const behind = debug.behind(next !== Next.Handle && next !== Next.Device);
+    const behind = debug.behind((next !== Next.Handle && next !== Next.Device) || this.debt > owed);
     this.#attention = true;
     return next === Next.Run ? behind : next;
   }
 
-  *handle(): Task<Exit | undefined> {
+  *handle(): Task<Outcome> {
     const exit = this.events.exit();
     if (exit) return exit;
     const work = this.#work;
@@ -262,9 +271,23 @@ export class X86Vcpu implements ArchVcpu, Machine, Emulated {
     return out;
   }
 
-  later(work: Work): NextStep {
+  later(work: Work, done: boolean = false): NextStep {
     this.#work = work;
+    if (done) this.debt++;
     return Next.Handle;
+  }
+  halt(): NextStep {
+    if (this.events.source === undefined)
+      // biome-ignore lint/correctness/useYield: an exit and nothing else
+      return this.later(
+        function* (this: X86Vcpu): Task<Exit> {
+          return { kind: 'hlt', vcpu: this.id, ret: 0 };
+        }.bind(this),
+        true,
+      );
+    if (this.events.wakes()) return Next.Run;
+    this.waiting = true;
+    return Next.Wait;
   }
   /** Instructions done outside {@link enter}. */
   owe(n: number): void {
@@ -283,28 +306,31 @@ export class X86Vcpu implements ArchVcpu, Machine, Emulated {
 
   // ---- KVM's emulator ----------------------------------------------------------------------------------------------
 
-  complete(): Exit | typeof Stop.Device | undefined {
+  complete(): Outcome {
     return drive(this.emulator.resume());
   }
   /** KVM's emulator takes the instruction at pc, whose access `f` led outside memory. */
-  *emulate(f: AccessFault): Task<Exit | undefined> {
-    if (f.kind === Access.Exec) return this.cannotEmulate(f);
-    const out = yield* this.emulator.start();
-    return typeof out === 'number' ? undefined : out;
+  *emulate(f: Readonly<AccessFault>): Task<Outcome> {
+    if (f.kind === Access.Exec && !f.walk) return this.cannotEmulate(f);
+    return yield* this.emulator.start();
+  }
+  *nestedFault(f: Readonly<AccessFault>): Task<Exit | undefined> {
+    return this.onNestedFault ? yield* this.onNestedFault(f) : undefined;
   }
   executeOnce(_accesses: DeviceAccesses): OnceResult {
     return Once.Done;
   }
-  mapOperand(): Task<Exit | undefined> {
-    return hostFault(this);
+  *mapOperand(): Task<Exit | undefined> {
+    const served = yield* serve(this, { ...this.port.fault }, 'emulator');
+    return served === 'emulate' ? this.cannotEmulate(this.port.fault) : served;
   }
-  cannotEmulate(f: AccessFault): Exit | undefined {
-    const bytes = new Uint8Array(MAX_INSTRUCTION);
-    const n = this.codeBytes(this.state.pcLo, this.state.pcHi, bytes);
+  cannotEmulate(f: Readonly<AccessFault>): Exit | undefined {
     if (this.state.cpl === 3) {
       this.raise(6);
       return undefined;
     }
+    const bytes = new Uint8Array(MAX_INSTRUCTION);
+    const n = this.codeBytes(this.state.pcLo, this.state.pcHi, bytes);
     return emulationFailure(this.id, bytes.subarray(0, n), hardwareExit(this.model.vendor, f));
   }
   portIo(_i: Instruction, _port: number, _size: 1 | 2 | 4, _write: boolean, _string: boolean): NextStep {
@@ -469,7 +495,10 @@ export class X86Vcpu implements ArchVcpu, Machine, Emulated {
     gva: bigint,
     count: number,
   ): readonly { readonly pc: bigint; readonly bytes: Uint8Array; readonly text: string }[] {
-    return disassembleAt(this, gva, count);
+    const code = observeCode(this, BigInt.asUintN(64, gva + this.codeBase), count * MAX_INSTRUCTION);
+    const mode = this.state.code;
+    const bits = mode === 8 ? 64 : mode === 4 ? 32 : 16;
+    return disassemble(code, { bits, ip: gva, count });
   }
   /** Gives the vCPU's block in host memory back. */
   dispose(): void {

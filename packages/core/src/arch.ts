@@ -70,9 +70,10 @@ export interface ArchVcpu {
   readonly retired: number;
   /**
    * After {@link Stop.Handle}: KVM's and the CPU's work outside generated code (slow instructions, aborts, page
-   * faults, host errors). Returns an exit for the VMM, or nothing to go on.
+   * faults, host errors). Returns an exit for the VMM, `Stop.Device` with a device access in `Vcpu.device`, or nothing
+   * to go on.
    */
-  handle(): Task<Exit | undefined>;
+  handle(): Task<Exit | typeof Stop.Device | undefined>;
   /**
    * Completes a pending device access with `Vcpu.device` (its value for a load), before the next entry. May return an
    * exit, or `Stop.Device` when the instruction needs another device access, which then stands in `Vcpu.device`.

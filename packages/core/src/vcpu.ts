@@ -168,6 +168,7 @@ export class Vcpu<E extends ExitKind = ExitKind> {
       if (stop === Stop.Wait) return 'wait';
       if (stop === Stop.Handle) {
         const exit = drive(arch.handle());
+        if (exit === Stop.Device) return this.#deviceExit();
         if (exit) return this.#leave(exit);
       }
     }
@@ -197,6 +198,7 @@ export class Vcpu<E extends ExitKind = ExitKind> {
         yield { at: `vcpu${this.id}.wait`, ready: () => arch.runnable(), waits: 'an interrupt' };
       if (stop === Stop.Handle) {
         const exit = yield* arch.handle();
+        if (exit === Stop.Device) return this.#deviceExit();
         if (exit) return this.#leave(exit);
       }
     }

@@ -7,6 +7,7 @@ import type { NextStep } from '../next.ts';
 import { FAR_OPERATIONS } from '../segments/far.ts';
 import { movSegment, SEGMENT_OPERATIONS } from '../segments/load.ts';
 import { CONTROL_OPERATIONS, isControlRegister, movControl } from './control.ts';
+import { HALT_OPERATIONS } from './halt.ts';
 import { isSegmentRegister } from './operand.ts';
 import type { Operation, Operations } from './operation.ts';
 
@@ -15,6 +16,7 @@ const CHAPTERS: readonly Operations[] = [
   FAR_OPERATIONS,
   RETURN_OPERATIONS,
   SOFTWARE_OPERATIONS,
+  HALT_OPERATIONS,
 ];
 
 const TABLE: ReadonlyMap<Mnemonic, Operation> = new Map(CHAPTERS.flatMap((c) => [...c]));
