@@ -16,6 +16,7 @@ import { SHIFT_ROWS } from './rows-shift.ts';
 import { STACK_ROWS } from './rows-stack.ts';
 import { STRING_ROWS } from './rows-string.ts';
 import { SYSTEM_ROWS } from './rows-system.ts';
+import { X87_SSE_ROWS } from './rows-x87-sse.ts';
 
 /** The rows, chapter by chapter. */
 export const ROWS: readonly Row[] = [
@@ -35,4 +36,5 @@ export const ROWS: readonly Row[] = [
   ...FLAG_ROWS,
   ...HINT_ROWS,
   ...SYSTEM_ROWS,
+  ...X87_SSE_ROWS,
 ];

@@ -8,8 +8,11 @@ import { FAR_OPERATIONS } from '../segments/far.ts';
 import { movSegment, SEGMENT_OPERATIONS } from '../segments/load.ts';
 import { CONTROL_OPERATIONS, isControlRegister, movControl } from './control.ts';
 import { HALT_OPERATIONS } from './halt.ts';
+import { MMX_OPERATIONS } from './mmx.ts';
 import { isSegmentRegister } from './operand.ts';
 import type { Operation, Operations } from './operation.ts';
+import { X87_OPERATIONS } from './x87.ts';
+import { XSAVE_OPERATIONS } from './xsave.ts';
 
 const CHAPTERS: readonly Operations[] = [
   SEGMENT_OPERATIONS,
@@ -17,6 +20,9 @@ const CHAPTERS: readonly Operations[] = [
   RETURN_OPERATIONS,
   SOFTWARE_OPERATIONS,
   HALT_OPERATIONS,
+  X87_OPERATIONS,
+  MMX_OPERATIONS,
+  XSAVE_OPERATIONS,
 ];
 
 const TABLE: ReadonlyMap<Mnemonic, Operation> = new Map(CHAPTERS.flatMap((c) => [...c]));
