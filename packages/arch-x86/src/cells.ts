@@ -101,52 +101,6 @@ function tlb(v: X86Vcpu): Cell {
   };
 }
 
-interface Pointer {
-  readonly lo: number;
-  readonly hi: number;
-  readonly selector: number;
-}
-interface FpuState {
-  readonly control: number;
-  readonly status: number;
-  readonly tags: number;
-  readonly registers: Uint8Array;
-  readonly opcode: number;
-  readonly ip: Pointer;
-  readonly dp: Pointer;
-  readonly mxcsr: number;
-}
-
-function fpu(v: X86Vcpu): Cell {
-  const { x87 } = v;
-  return {
-    name: `x86.x87#${v.id}`,
-    version: 1,
-    side: 'guest',
-    read: (): Plain => ({
-      control: x87.control,
-      status: x87.status,
-      tags: x87.tags,
-      registers: x87.registers.slice(),
-      opcode: x87.opcode,
-      ip: { ...x87.ip },
-      dp: { ...x87.dp },
-      mxcsr: x87.mxcsr,
-    }),
-    write(value: Plain): void {
-      const f = value as unknown as FpuState;
-      x87.control = f.control;
-      x87.status = f.status;
-      x87.tags = f.tags;
-      x87.registers.set(f.registers);
-      x87.opcode = f.opcode;
-      Object.assign(x87.ip, f.ip);
-      Object.assign(x87.dp, f.dp);
-      x87.mxcsr = f.mxcsr;
-    },
-  };
-}
-
 /** All cells of a vCPU. */
 export function vcpuCells(v: X86Vcpu): readonly Cell[] {
   const cell = (name: string, part: { save(): Plain; restore(v: Plain): void }): Cell => ({

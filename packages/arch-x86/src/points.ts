@@ -109,8 +109,8 @@ export const intercept: Point<InterceptQuestion, NextStep | undefined> = defineP
   },
 );
 
-/** Work that a slow instruction or an intercept leaves to `X86Vcpu.handle`. */
-export type Work = () => Task<Exit | typeof Stop.Device | undefined>;
+/** What a slow instruction or an intercept leaves to `X86Vcpu.handle`: an exit, or work that takes several steps. */
+export type Work = Exit | (() => Task<Exit | typeof Stop.Device | undefined>);
 
 export {
   type EventInfo,

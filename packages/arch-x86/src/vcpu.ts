@@ -30,7 +30,6 @@ import { decodeInstruction, MAX_INSTRUCTION } from './isa/decode.ts';
 import { FL } from './isa/flags.ts';
 import type { X86Isa } from './isa/isa.ts';
 import { CTX_SUPERVISOR, CTX_SUPERVISOR_AC, CTX_USER } from './isa/layout.ts';
-import type { Machine } from './machine.ts';
 import type { AccessFault } from './memory/access-fault.ts';
 import { type FaultVcpu, guestFault, hostFault, type Outcome, serve } from './memory/fault.ts';
 import type { LinearMemory } from './memory/linear.ts';
@@ -261,7 +260,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     const work = this.#work;
     if (work) {
       this.#work = undefined;
-      return yield* work();
+      return typeof work === 'function' ? yield* work() : work;
     }
     const owed = this.debt;
     this.mapped = false;
@@ -277,14 +276,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     return Next.Handle;
   }
   halt(): NextStep {
-    if (this.events.source === undefined)
-      // biome-ignore lint/correctness/useYield: an exit and nothing else
-      return this.later(
-        function* (this: X86Vcpu): Task<Exit> {
-          return { kind: 'hlt', vcpu: this.id, ret: 0 };
-        }.bind(this),
-        true,
-      );
+    if (this.events.source === undefined) return this.later({ kind: 'hlt', vcpu: this.id, ret: 0 }, true);
     if (this.events.wakes()) return Next.Run;
     this.waiting = true;
     return Next.Wait;

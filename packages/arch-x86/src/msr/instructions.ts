@@ -1,5 +1,4 @@
 /** RDMSR and WRMSR (AMD64 APM volume 3; arch/x86/kvm/x86.c, kvm_emulate_rdmsr and kvm_emulate_wrmsr). */
-import type { Exit, Task } from '@faultyard/core';
 import { R } from '../isa/layout.ts';
 import { Next, type NextStep } from '../next.ts';
 import { join } from '../state.ts';
@@ -59,11 +58,8 @@ function refuse(v: X86Vcpu, r: MsrResultCode, index: number, write: boolean): Ne
   if (!(v.userSpaceMsrs & reason)) return v.raise(13, 0);
   const of = { vcpu: v.id, ret: 0, reason, index } as const;
   const data = write ? join(v.state.lo(R.RAX), v.state.lo(R.RDX)) : 0n;
-  // biome-ignore lint/correctness/useYield: an exit and nothing else
-  return v.later(function* (): Task<Exit> {
-    v.msrExit = write ? 'write' : 'read';
-    return write ? { ...of, kind: 'x86-wrmsr', data } : { ...of, kind: 'x86-rdmsr' };
-  });
+  v.msrExit = write ? 'write' : 'read';
+  return v.later(write ? { ...of, kind: 'x86-wrmsr', data } : { ...of, kind: 'x86-rdmsr' });
 }
 
 /** KVM_RUN again after such an exit: kvm_run.msr.error says #GP; else a read takes kvm_run.msr.data. */
