@@ -14,7 +14,7 @@ import {
   type Vcpu,
   type Vm,
 } from '@faultyard/core';
-import type { AccessFault } from '../memory/access-fault.ts';
+import { type AccessFault, accessFault } from '../memory/access-fault.ts';
 
 import type { Pair } from '../state.ts';
 import { DeviceAccesses, type Piece } from './accesses.ts';
@@ -42,9 +42,11 @@ export const Once = {
   Device: 1,
   /** Another page has to be mapped first. */
   Map: 2,
+  /** The instruction wants a device where KVM's emulator has none to offer. */
+  Cannot: 3,
 } as const;
 /** One of {@link Once}. */
-export type OnceResult = 0 | 1 | 2;
+export type OnceResult = 0 | 1 | 2 | 3;
 
 /** What a resumed or started emulation came to: an exit, a device access in `Vcpu.device`, or the guest goes on. */
 export type Outcome = Exit | typeof Stop.Device | undefined;
@@ -55,6 +57,8 @@ export class Emulator {
   readonly accesses: DeviceAccesses;
   /** The exit that userspace has: a load to be answered, or a store that is made. */
   #waiting: 'load' | 'store' | undefined = undefined;
+  /** The access that began it. */
+  #fault: AccessFault = accessFault();
 
   constructor(v: Emulated) {
     this.#v = v;
@@ -68,8 +72,9 @@ export class Emulator {
   }
 
   /** Emulates the instruction at pc. */
-  *start(): Task<Outcome> {
+  *start(f: Readonly<AccessFault>): Task<Outcome> {
     this.accesses.forget();
+    this.#fault = { ...f };
     return yield* this.#go();
   }
   /** KVM_RUN again after an exit of {@link start}: `Vcpu.device` has the answer of a load. */
@@ -89,6 +94,7 @@ export class Emulator {
   }
 
   *#go(): Task<Outcome> {
+    const f = this.#fault;
     for (;;) {
       this.accesses.again();
       const once = this.#v.executeOnce(this.accesses);
@@ -97,6 +103,10 @@ export class Emulator {
         const { wanted } = this.accesses;
         if (wanted) return this.#leave('load', wanted);
         continue;
+      }
+      if (once === Once.Cannot) {
+        this.accesses.forget();
+        return this.#v.cannotEmulate(f);
       }
       const exit = yield* this.#v.mapOperand();
       if (exit) {
@@ -135,6 +145,7 @@ export class Emulator {
         loads: this.accesses.loads.map(plain),
         stores: this.accesses.stores.map(plain),
         wanted: this.accesses.wanted ? [plain(this.accesses.wanted)] : [],
+        fault: { ...this.#fault },
       }),
       write: (v) => {
         const s = v as unknown as Saved;
@@ -143,6 +154,7 @@ export class Emulator {
         this.accesses.loads = s.loads.map(piece);
         this.accesses.stores = s.stores.map(piece);
         this.accesses.wanted = s.wanted.map(piece)[0];
+        this.#fault = { ...s.fault };
       },
     };
   }
@@ -153,6 +165,7 @@ interface Saved {
   readonly loads: readonly number[][];
   readonly stores: readonly number[][];
   readonly wanted: readonly number[][];
+  readonly fault: AccessFault;
 }
 const plain = (p: Piece): number[] => [p.linearLo, p.linearHi, p.gpa, p.size, p.lo, p.hi];
 const piece = (n: readonly number[]): Piece => {

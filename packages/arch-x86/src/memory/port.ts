@@ -5,6 +5,7 @@
  */
 import { type HostMemory, type KernelBus, Miss, type Stage2 } from '@faultyard/core';
 import { Access, type AccessInfo, type AccessPort, type Resolution, Resolved } from '@faultyard/engine';
+import type { DeviceAccesses } from '../emulator/accesses.ts';
 import { FL } from '../isa/flags.ts';
 import { CTX_SUPERVISOR, CTX_SUPERVISOR_AC, CTX_USER, Seg } from '../isa/layout.ts';
 import { CR0, type Pair, type X86State } from '../state.ts';
@@ -77,6 +78,8 @@ export class X86Port implements AccessPort, TableReader {
   /** While a nested guest with paging of its own runs: its second stage, and the same without any effect. */
   nested: { readonly acting: SecondStage; readonly silent: SecondStage } | undefined = undefined;
   readonly #p: PortParts;
+  /** While KVM's emulator executes an instruction: who answers where the guest has no memory. */
+  emulating: DeviceAccesses | undefined = undefined;
   /** Set by {@link attach}, before anything runs. */
   #s!: X86State;
   readonly #host: HostMemory;
@@ -160,6 +163,13 @@ export class X86Port implements AccessPort, TableReader {
       if (where === Fetch.Fault) return Resolved.Fault;
       keep = where === Fetch.Page;
     }
+    const device = exec ? undefined : this.emulating;
+    if (device) {
+      // an answered load takes its answer before any translation
+      const hi = this.#wide(a) ? a.hi : 0;
+      const known = device.known(a.lo, hi);
+      if (known >= 0) return this.#emulated(device, a.lo, hi, known, out);
+    }
     let want = exec ? WANT.Fetch : write ? WANT.Write : 0;
     if (a.ctx === CTX_USER) {
       want |= WANT.User;
@@ -175,6 +185,7 @@ export class X86Port implements AccessPort, TableReader {
       out.cache = keep && a.hi === this.#hi && this.#host.cacheable(frame, write);
       return Resolved.Ram;
     }
+    if (device) return this.#emulated(device, a.lo, this.#hi, pa, out);
     if (frame === Miss.Poison) return this.#poisoned(a, gfn, pa, write, out);
     const hole = frame === Miss.None && this.stage2.slots.find(gfn, this.stage2.asId) === undefined;
     describe(this.fault, a, this.#hi, this.#causeOf(frame, hole));
@@ -184,6 +195,12 @@ export class X86Port implements AccessPort, TableReader {
       return Resolved.Fault;
     out.gpa = pa;
     out.cache = keep && a.hi === this.#hi;
+    return Resolved.Device;
+  }
+  /** KVM's emulator copies from and to the VMM's own mapping, and takes what that does not give as a device. */
+  #emulated(device: DeviceAccesses, lo: number, hi: number, pa: number, out: Resolution): number {
+    device.leads(lo, hi, pa);
+    out.gpa = pa;
     return Resolved.Device;
   }
   #causeOf(miss: number, hole: boolean): number {
@@ -387,9 +404,11 @@ export class X86Port implements AccessPort, TableReader {
   }
 
   deviceLoad(gpa: number, size: number, a: AccessInfo, value: Pair): number {
+    if (this.emulating) return this.emulating.load(gpa, size, value) < 0 ? this.#noDevice(gpa, a) : 0;
     return this.#p.bus.load(gpa, size, this.#p.vcpu, value) ? 0 : this.#noDevice(gpa, a);
   }
   deviceStore(gpa: number, size: number, a: AccessInfo, lo: number, hi: number): number {
+    if (this.emulating) return this.emulating.store(gpa, size, lo, hi);
     return this.#p.bus.store(gpa, size, this.#p.vcpu, lo, hi) ? 0 : this.#noDevice(gpa, a);
   }
   #noDevice(gpa: number, a: AccessInfo): -1 {
