@@ -69,6 +69,8 @@ export interface Machine {
   attend(): void;
   /** RESET, or INIT, which keeps FPU and MSRs (KVM: `kvm_vcpu_reset`); `events.reset()` is part of it. */
   reset(init: boolean): void;
+  /** SMM was entered or left (`events.smi.smm`): memory is address space 1 or 0 from now on. */
+  smmChanged(): void;
   /** Virtual time now, in nanoseconds, within a slice too. */
   now(): number;
 

@@ -118,6 +118,8 @@ export {
   type EventRules,
   events,
   type OuterEvent,
+  type SmmRules,
+  smm,
 } from './events/points.ts';
 
 export {

@@ -20,8 +20,10 @@ import { disassemble } from './asm/disassemble.ts';
 import { vcpuCells } from './cells.ts';
 import { Cpuid, type CpuidTable } from './cpuid/cpuid.ts';
 import type { DeviceAccesses } from './emulator/accesses.ts';
-import { type Emulated, Emulator, Once, type OnceResult } from './emulator/emulator.ts';
+import { type Emulated, Emulator, type OnceResult } from './emulator/emulator.ts';
 import { emulationFailure, hardwareExit } from './emulator/failure.ts';
+import { executeOnce } from './emulator/once.ts';
+import { PortAccess } from './emulator/ports.ts';
 import { Events } from './events/events.ts';
 import { events as eventRules } from './events/points.ts';
 import { GuardWord, type PluginGuards } from './guard-bits.ts';
@@ -37,6 +39,7 @@ import { X86LinearMemory } from './memory/linear-memory.ts';
 import { observe, observeCode } from './memory/observer.ts';
 import { type MemoryRules, memoryRules } from './memory/points.ts';
 import { X86Port } from './memory/port.ts';
+import { smmStage2 } from './memory/smm-space.ts';
 import { Tlb } from './memory/tlb.ts';
 import type { Model } from './model.ts';
 import type { MsrFilter } from './msr/filter.ts';
@@ -85,6 +88,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   readonly tsc: Tsc;
   readonly guards: GuardWord;
   readonly emulator: Emulator;
+  readonly ports: PortAccess = new PortAccess(this);
   readonly memoryRules: MemoryRules;
   /** What plugins want to see of this vCPU. */
   readonly intercepts: Intercepts = new Intercepts();
@@ -255,8 +259,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   }
 
   *handle(): Task<Outcome> {
-    const exit = this.events.exit();
-    if (exit) return exit;
+    if (this.events.tripleFault !== 'no') return this.events.exit();
     const work = this.#work;
     if (work) {
       this.#work = undefined;
@@ -299,18 +302,25 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   // ---- KVM's emulator ----------------------------------------------------------------------------------------------
 
   complete(): Outcome {
-    return drive(this.emulator.resume());
+    if (this.ports.waits) return drive(this.ports.resume());
+    return this.emulator.waits ? drive(this.emulator.resume()) : undefined;
   }
   /** KVM's emulator takes the instruction at pc, whose access `f` led outside memory. */
   *emulate(f: Readonly<AccessFault>): Task<Outcome> {
     if (f.kind === Access.Exec && !f.walk) return this.cannotEmulate(f);
-    return yield* this.emulator.start();
+    return yield* this.emulator.start(f);
   }
   *nestedFault(f: Readonly<AccessFault>): Task<Exit | undefined> {
     return this.onNestedFault ? yield* this.onNestedFault(f) : undefined;
   }
-  executeOnce(_accesses: DeviceAccesses): OnceResult {
-    return Once.Done;
+  executeOnce(accesses: DeviceAccesses): OnceResult {
+    return executeOnce(this, accesses);
+  }
+  /** The emulator carried an instruction out: what follows any instruction follows. */
+  emulated(): void {
+    const { debug } = this.events;
+    if (debug.careful) debug.behind(true);
+    this.#attention = true;
   }
   *mapOperand(): Task<Exit | undefined> {
     const served = yield* serve(this, { ...this.port.fault }, 'emulator');
@@ -325,8 +335,8 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     const n = this.codeBytes(this.state.pcLo, this.state.pcHi, bytes);
     return emulationFailure(this.id, bytes.subarray(0, n), hardwareExit(this.model.vendor, f));
   }
-  portIo(_i: Instruction, _port: number, _size: 1 | 2 | 4, _write: boolean, _string: boolean): NextStep {
-    return this.raise(6);
+  portIo(i: Instruction, port: number, size: 1 | 2 | 4, write: boolean, string: boolean): NextStep {
+    return this.ports.io(i, port, size, write, string);
   }
 
   // ---- exceptions and intercepts -----------------------------------------------------------------------------------
@@ -385,6 +395,10 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     this.#attention = true;
   }
   translationChanged(): void {
+    this.cpu.flush();
+  }
+  smmChanged(): void {
+    this.port.stage2 = this.events.smi.smm ? smmStage2(this.vm) : this.vm.stage2;
     this.cpu.flush();
   }
   flush(): void {

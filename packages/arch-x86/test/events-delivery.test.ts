@@ -97,7 +97,7 @@ describe('protected mode (APM volume 2, 8.7)', () => {
     const m = protectedMachine();
     gates(m);
     atLevel(m, 3);
-    m.raise(Vector.PF, 5, 0, 0);
+    m.raise(Vector.PF, 5);
     expect(m.state.cpl).toBe(0);
     expect(m.sp).toBe(AT.stack0 - 24);
     expect(stack32(m, 6)).toEqual([5, AT.code, SEL.code3, FL.One | FL.RF, AT.stack3, SEL.data3]);

@@ -14,6 +14,7 @@ import { SR } from '../state.ts';
 import { Debug } from './debug.ts';
 import { type Delivery, deliver } from './exceptions.ts';
 import type { EventInfo, EventKind, EventRules, OuterEvent } from './points.ts';
+import { enterSmm } from './smm.ts';
 import { combine, exceptionType, pushesErrorCode, Vector } from './vectors.ts';
 
 /** Interrupt shadow (KVM_X86_SHADOW_INT_*): the instruction after MOV SS or STI is not interrupted. */
@@ -438,6 +439,10 @@ export class Events {
     return this.#deliver(d);
   }
   #injectOuter(): NextStep {
+    if (this.smi.pending && this.smiAllowed()) {
+      this.smi.pending = false;
+      return enterSmm(this.#m);
+    }
     if (this.nmi.pending > 0 && this.nmiAllowed()) {
       this.nmi.pending--;
       this.nmi.injected = true;
@@ -480,9 +485,10 @@ export class Events {
     this.sipiVector = s.sipiVector;
     this.#reinjectsFault = s.fault;
     this.debug.restore(s.debug);
+    this.#m.smmChanged();
     this.#m.attend();
   }
-  /** RESET and INIT: nothing waits (KVM: `kvm_vcpu_reset`); INIT keeps SMM, as KVM blocks it there. */
+  /** RESET and INIT: nothing waits, SMM is left (KVM: `kvm_vcpu_reset`; it holds an INIT back while in SMM). */
   reset(): void {
     const x = this.exception;
     x.pending = false;
@@ -492,8 +498,11 @@ export class Events {
     this.nmi.injected = false;
     this.nmi.masked = false;
     this.smi.pending = false;
-    this.smi.smm = false;
     this.smi.insideNmi = false;
+    if (this.smi.smm) {
+      this.smi.smm = false;
+      this.#m.smmChanged();
+    }
     this.#shadow = 0;
     this.tripleFault = 'no';
     this.debug.reset();

@@ -47,3 +47,17 @@ export interface EventRules {
 
 /** Rules about events by plugin, in plugin order. */
 export const events: Point<void, readonly EventRules[]> = listOf('x86.events');
+
+/** What a plugin adds to SMM. */
+export interface SmmRules {
+  /**
+   * An SMI is taken; the state-save area is filled and not yet written: the plugin leaves its own mode and notes it there
+   * (offsets FED8h to FEEFh of the 64-bit layout are free for that). False: it cannot be done, the VM is dead.
+   */
+  enter?(m: Machine, area: DataView): boolean;
+  /** RSM, before registers are loaded from the area. False: RSM fails, a triple fault. */
+  leave?(m: Machine, area: DataView): boolean;
+}
+
+/** `x86.smm`: rules about SMI and RSM, in plugin order. */
+export const smm: Point<void, readonly SmmRules[]> = listOf('x86.smm');
