@@ -10,7 +10,7 @@ import { highMask, pcidOf } from '../memory/paging.ts';
 import { Next, type NextStep } from '../next.ts';
 import { type Fault, gp, MEMORY_FAULT, raiseFault, UNDEFINED } from '../segments/fault.ts';
 import { Attr, CR0, CR4, EFER, SR } from '../state.ts';
-import { effective, reach, registerSize, registerSlot, setRegister } from './operand.ts';
+import { readWord, registerSlot, writeWord } from './operand.ts';
 import type { Operations } from './operation.ts';
 import { type ControlRegister, type ControlRegisterRules, controlRegisters } from './points.ts';
 
@@ -85,7 +85,7 @@ const paePaging = (cr0: number, cr4: number, efer: number): boolean =>
   (cr0 & CR0.PG) !== 0 && (cr4 & CR4.PAE) !== 0 && (efer & EFER.LME) === 0;
 
 /** What forbids a value of CR0, before page-directory pointers are looked at. */
-function checkCr0(m: Machine, lo: number, hi: number): Fault | undefined {
+export function checkCr0(m: Machine, lo: number, hi: number): Fault | undefined {
   const s = m.state;
   if (hi !== 0) return gp();
   if (lo & CR0.NW && !(lo & CR0.CD)) return gp();
@@ -161,7 +161,7 @@ function writeCr3(m: Machine, lo: number, hi: number, length: number): NextStep 
 }
 
 /** What forbids a value of CR4, before page-directory pointers are looked at. */
-function checkCr4(m: Machine, lo: number, hi: number): Fault | undefined {
+export function checkCr4(m: Machine, lo: number, hi: number): Fault | undefined {
   const s = m.state;
   const changed = lo ^ s.cr4;
   if (hi !== 0 || lo & ~cr4Bits(m)) return gp();
@@ -278,16 +278,8 @@ function clts(m: Machine, i: Instruction): NextStep {
 function lmsw(m: Machine, i: Instruction): NextStep {
   const s = m.state;
   if (s.cpl !== 0) return m.raise(13, 0);
-  let v: number;
-  if (registerSize(i.op0Register)) v = s.lo(registerSlot(i.op0Register));
-  else {
-    const p = effective(m, i);
-    const f = reach(m, p, 2, false);
-    if (f) return raiseFault(m, f);
-    const t = m.memory.begin();
-    v = t.read(p.lo, p.hi, 2);
-    if (t.failed) return m.faulted();
-  }
+  const v = readWord(m, i, 0);
+  if (typeof v === 'object') return raiseFault(m, v);
   const value = (s.cr0 & ~(CR0.MP | CR0.EM | CR0.TS)) | (v & 15);
   // the selective intercept takes LMSW whether a bit changes or not (APM volume 2, 15.9)
   const step = m.intercepted('cr0-write', value) ?? m.intercepted('cr0-selective-write', value);
@@ -304,16 +296,8 @@ function smsw(m: Machine, i: Instruction): NextStep {
   if (s.cr4 & CR4.UMIP && s.cpl > 0) return m.raise(13, 0);
   const step = m.intercepted('cr0-read');
   if (step !== undefined) return step;
-  if (registerSize(i.op0Register)) setRegister(s, i.op0Register, s.cr0, s.sysHi(SR.CR0));
-  else {
-    const p = effective(m, i);
-    const f = reach(m, p, 2, true);
-    if (f) return raiseFault(m, f);
-    const t = m.memory.begin();
-    t.write(p.lo, p.hi, 2, s.cr0 & 0xffff);
-    if (t.failed) return m.faulted();
-    t.commit();
-  }
+  const f = writeWord(m, i, s.cr0, s.sysHi(SR.CR0));
+  if (f) return raiseFault(m, f);
   s.advance(i.length);
   return Next.Run;
 }

@@ -1,8 +1,8 @@
 /** Operands of instructions that TypeScript performs: registers, and memory with its segment checks. */
 import { type Instruction, OpKind, Register } from 'iced-x86';
-import { R, SEG_BASE, SEG_FIRST, SEG_LAST_READ, SEG_LAST_WRITE, Seg, type SegNumber } from '../isa/layout.ts';
+import { SEG_BASE, SEG_FIRST, SEG_LAST_READ, SEG_LAST_WRITE, Seg, type SegNumber } from '../isa/layout.ts';
 import type { Machine } from '../machine.ts';
-import { type Fault, gp, ss } from '../segments/fault.ts';
+import { type Fault, gp, MEMORY_FAULT, ss } from '../segments/fault.ts';
 import { CR4, type X86State } from '../state.ts';
 
 /** Where a memory operand lies. */
@@ -132,5 +132,31 @@ export function registerOperand(i: Instruction, n: number): Register | undefined
   return i.opKind(n) === OpKind.Register ? i.opRegister(n) : undefined;
 }
 
-/** Stack pointer slot, for those who only need this. */
-export const SP = R.RSP;
+/** Reads an `r/m16` operand. The instruction's own transaction comes after it. */
+export function readWord(m: Machine, i: Instruction, n: number): number | Fault {
+  const r = registerOperand(i, n);
+  if (r !== undefined) return m.state.lo(registerSlot(r)) & 0xffff;
+  const p = effective(m, i);
+  const f = reach(m, p, 2, false);
+  if (f) return f;
+  const t = m.memory.begin();
+  const v = t.read(p.lo, p.hi, 2);
+  return t.failed ? MEMORY_FAULT : v;
+}
+
+/** Writes operand 0: to a register of its size, zero-extended; to memory always 16 bits (SLDT, STR, SMSW). */
+export function writeWord(m: Machine, i: Instruction, lo: number, hi = 0): Fault | undefined {
+  const r = registerOperand(i, 0);
+  if (r !== undefined) {
+    setRegister(m.state, r, lo, hi);
+    return undefined;
+  }
+  const p = effective(m, i);
+  const f = reach(m, p, 2, true);
+  if (f) return f;
+  const t = m.memory.begin();
+  t.write(p.lo, p.hi, 2, lo & 0xffff);
+  if (t.failed) return MEMORY_FAULT;
+  t.commit();
+  return undefined;
+}

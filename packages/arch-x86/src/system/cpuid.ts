@@ -1,0 +1,23 @@
+/** The CPUID instruction; its table is in `src/cpuid/`. */
+import { type Instruction, Mnemonic } from 'iced-x86';
+import { R } from '../isa/layout.ts';
+import type { Machine } from '../machine.ts';
+import { Next, type NextStep } from '../next.ts';
+import type { Operations } from './operation.ts';
+
+function cpuid(m: Machine, i: Instruction): NextStep {
+  const step = m.intercepted('cpuid');
+  if (step !== undefined) return step;
+  const s = m.state;
+  m.cpuid.query(s.lo(R.RAX), s.lo(R.RCX));
+  const [eax = 0, ebx = 0, ecx = 0, edx = 0] = m.cpuid.regs;
+  s.set(R.RAX, eax | 0, 0);
+  s.set(R.RBX, ebx | 0, 0);
+  s.set(R.RCX, ecx | 0, 0);
+  s.set(R.RDX, edx | 0, 0);
+  s.advance(i.length);
+  return Next.Run;
+}
+
+/** This chapter's instruction. */
+export const CPUID_OPERATIONS: Operations = new Map([[Mnemonic.Cpuid, cpuid]]);
