@@ -55,6 +55,7 @@ interface ControlState {
   readonly microcode: { readonly lo: number; readonly hi: number };
   readonly tscKhz: number;
   readonly intercepts: Plain;
+  readonly ports: Plain;
 }
 
 function control(v: X86Vcpu): Cell {
@@ -71,6 +72,7 @@ function control(v: X86Vcpu): Cell {
       microcode: { lo: v.microcode.lo, hi: v.microcode.hi },
       tscKhz: v.tsc.khz,
       intercepts: v.intercepts.save(),
+      ports: v.ports.save(),
     }),
     write(value: Plain): void {
       const c = value as unknown as ControlState;
@@ -83,6 +85,7 @@ function control(v: X86Vcpu): Cell {
       v.microcode.hi = c.microcode.hi;
       v.tsc.khz = c.tscKhz;
       v.intercepts.restore(c.intercepts);
+      v.ports.restore(c.ports);
       v.attend();
     },
   };
