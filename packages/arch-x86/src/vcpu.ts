@@ -43,6 +43,7 @@ import { smmStage2 } from './memory/smm-space.ts';
 import { Tlb } from './memory/tlb.ts';
 import type { Model } from './model.ts';
 import type { MsrFilter } from './msr/filter.ts';
+import { completeMsr } from './msr/instructions.ts';
 import { Msrs, type MsrTable } from './msr/msrs.ts';
 import { Next, type NextStep } from './next.ts';
 import { type InterceptName, intercept, type Work } from './points.ts';
@@ -301,6 +302,9 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
 
   // ---- KVM's emulator ----------------------------------------------------------------------------------------------
 
+  begin(): void {
+    if (this.msrExit !== 'none') completeMsr(this);
+  }
   complete(): Outcome {
     if (this.ports.waits) return drive(this.ports.resume());
     return this.emulator.waits ? drive(this.emulator.resume()) : undefined;

@@ -74,6 +74,8 @@ export interface ArchVcpu {
    * to go on.
    */
   handle(): Task<Exit | typeof Stop.Device | undefined>;
+  /** KVM_RUN begins: completes what the last exit left open beside device accesses. */
+  begin?(): void;
   /**
    * Completes a pending device access with `Vcpu.device` (its value for a load), before the next entry. May return an
    * exit, or `Stop.Device` when the instruction needs another device access, which then stands in `Vcpu.device`.

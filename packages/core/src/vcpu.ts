@@ -216,6 +216,7 @@ export class Vcpu<E extends ExitKind = ExitKind> {
       if (more === Stop.Device) return this.#deviceExit();
       if (more) return this.#leave(more);
     }
+    this.arch.begin?.();
     if (this.immediateExit || this.#page.immediateExit) return this.#leave(this.#intr());
     return undefined;
   }
