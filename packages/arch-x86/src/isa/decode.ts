@@ -299,7 +299,8 @@ function formOf(
   const based = m.segment >= Seg.FS;
   if (!m.long) {
     if (m.size === 2) return Form.General16;
-    const flat = mode & Mode.Flat && mode & Mode.Stack32 && !based;
+    // CS is never writable
+    const flat = mode & Mode.Flat && mode & Mode.Stack32 && !based && m.segment !== Seg.CS;
     return flat ? Form.Flat : Form.General32;
   }
   if (m.size === 4) return m.base === Register.EIP ? Form.Eip : Form.Address32;

@@ -82,6 +82,8 @@ export const FIELDS: Readonly<Record<string, RecordField>> = {
   seg: { at: 11, ty: 'u8' },
   disp: { at: 12, ty: 'i32' },
   imm: { at: 16, ty: 'i64' },
+  // displacement and immediate of string instructions, both 0: a branch to the record itself
+  again: { at: 12, ty: 'i64' },
   segBase: { at: 20, ty: 'u8' },
   segFirst: { at: 21, ty: 'u8' },
   segLastRead: { at: 22, ty: 'u8' },

@@ -33,12 +33,20 @@ function xadd(o: Operands): void {
   setAddFlags(b, width, x, y, sum as Expr);
 }
 
-/** A destination that differs from rAX is written back as it was: it must be writable, and 32-bit registers are extended. */
+/**
+ * A memory destination that differs from rAX is written back as it was: it must be writable. A register is not written:
+ * its upper half stays (as processors do it; the manuals say nothing).
+ */
 function cmpxchg(o: Operands): void {
   const { b, width } = o;
   const y = b.let(o.read(1));
   const accumulator = b.let(readGpr(b, width, R.RAX));
-  const old = o.modify(0, (v) => b.select(b.eq(v, accumulator), y, v));
+  let old: Expr;
+  if (o.kind(0) === 'memory') old = o.modify(0, (v) => b.select(b.eq(v, accumulator), y, v));
+  else {
+    old = b.let(o.read(0));
+    b.when(b.eq(old, accumulator), () => o.write(0, y));
+  }
   const difference = b.let(low(b, width, b.sub(accumulator, old)));
   b.when(difference.ty === 'i64' ? b.eqz(b.eqz(difference)) : (difference as I32), () =>
     writeGpr(b, width, R.RAX, old),

@@ -39,17 +39,23 @@ function setFrame(o: Operands, w: Width, v: Expr): void {
   else b.setElem('r', R.RBP, 0, 2, v);
 }
 
-/** ENTER without nesting; deeper levels are left to the vCPU. */
+/** ENTER without nesting; deeper levels are left to the vCPU (AMD64 APM volume 3, ENTER). */
 function enter(o: Operands, w: Width): void {
   const { b, f } = o;
   b.when(b.and(f.i32('disp'), b.c32(31)), () => b.slow(Slow.System));
   const frame = stackOffset(o, -w);
   const reserved = b.sub(frame, b.extU(f.i32('imm')));
   const to = o.stackSize === 8 ? reserved : b.zext(reserved, o.stackSize === 4 ? 32 : 16);
+  const end = b.let(to);
   const old = w === 8 ? b.get(R.RBP) : b.elem('r', R.RBP, 0, w);
-  b.store(w, o.linearAt(Seg.SS, frame, w, true), old);
+  // it ends with a check that the final stack pointer can be written to; both checks come before the push
+  const at = b.let(o.linearAt(Seg.SS, frame, w, true));
+  const keep = (v: Expr): Expr => v;
+  b.rmw(w as 8, at, keep as (v: I64) => I64);
+  b.rmw(w as 8, o.linearAt(Seg.SS, end, w, true), keep as (v: I64) => I64);
+  b.store(w, at, old);
   setFrame(o, w, sized(o, w, frame));
-  setStackPointer(o, to);
+  setStackPointer(o, end);
 }
 function leave(o: Operands, w: Width): void {
   const { b } = o;

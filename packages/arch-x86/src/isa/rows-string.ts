@@ -61,9 +61,8 @@ function repeated(element: Element, compares: boolean): (o: Operands, rep: Repea
       const left = b.let(b.sub(count, addressSize === 8 ? b.c64(1) : b.c32(1)));
       writeGpr(b, addressSize, R.RCX, left);
       const more = b.eqz(b.eqz(low(b, addressSize, left)));
-      // the immediate of a string instruction is 0: the record itself
-      if (!compares || !equal) b.jumpIf(more, 'imm');
-      else b.jumpIf(b.and(more, rep === 'rep' ? equal : b.eqz(equal)), 'imm');
+      if (!compares || !equal) b.jumpIf(more, 'again');
+      else b.jumpIf(b.and(more, rep === 'rep' ? equal : b.eqz(equal)), 'again');
     });
   };
 }

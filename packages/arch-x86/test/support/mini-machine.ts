@@ -255,6 +255,8 @@ export class MiniMachine implements AccessPort {
   }
 
   check(a: AccessInfo): number {
+    // outside 64-bit mode the instruction pointer has 32 bits
+    if (a.kind === Access.Exec && a.hi !== 0 && this.state.code !== 8) this.state.setPc(a.lo, 0);
     if (a.align === 1 || (a.lo & (a.align - 1)) === 0) return 0;
     this.#fault = { vector: 13, error: 0, address: 0n };
     return -1;

@@ -70,7 +70,9 @@ export function userCases(form: UserForm): UserCase[] {
 
 function environment(form: UserForm, n: number): Environment {
   const [long, flat, seg32, seg16] = ENVIRONMENTS;
-  return form.bits === 64 ? long : form.bits === 16 ? seg16 : n % 2 === 0 ? flat : seg32;
+  if (form.bits !== 32) return form.bits === 64 ? long : seg16;
+  // 16-bit offsets reach nothing from base 0
+  return n % 2 === 0 && form.address === 32 && form.shape?.size !== 16 ? flat : seg32;
 }
 
 function attempt(form: UserForm, n: number): UserCase | undefined {
@@ -262,7 +264,9 @@ function placeImplied(d: Draft): void {
     setLow(d, r, width, BigInt(at) - segmentBase(d.env, seg));
   if (/^(Movs|Cmps|Lods|Stos|Scas)[bwdq]_/.test(code) && !/xmm/.test(code)) {
     const from = place(next, 8);
-    const into = oneIn(next, 4) ? from + (next() % 17) - 8 : place(next, 8);
+    // of CMPS one operand is within reach: no manual says which of two is looked at first
+    const apart = /^Cmps/.test(code) ? WINDOW + 0x800 + (next() % 0x800) : place(next, 8);
+    const into = oneIn(next, 4) && !/^Cmps/.test(code) ? from + (next() % 17) - 8 : apart;
     to(RSI, segment, from, d.form.address);
     to(RDI, Seg.ES, into, d.form.address);
     if (/^(Cmps|Scas)/.test(code)) alike(d, from, into);

@@ -50,7 +50,7 @@ const LDT = {
     big: true,
   },
   cs16: { selector: ldt(1), base: CODE_PAGE - 0x8000, limit: 0xffff, type: 0xa },
-  ds32: { selector: ldt(2), base: WINDOW - 0x1_0000, limit: 0x1_27ff, type: 2, big: true },
+  ds32: { selector: ldt(2), base: WINDOW - 0x8000, limit: 0xa7ff, type: 2, big: true },
   es32: { selector: ldt(3), base: WINDOW - 0x123, limit: 0xffff, type: 2, big: true },
   // offsets above 1fffh: everything from WINDOW + 100h
   ss32: { selector: ldt(4), base: WINDOW - 0x1f00, limit: 0x1fff, type: 6, big: true },
