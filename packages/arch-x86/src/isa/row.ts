@@ -82,7 +82,10 @@ export interface Row {
   readonly encodings?: readonly Encoding[];
   /** Control may go elsewhere unconditionally, or a slow op always ends it. */
   readonly ends?: boolean;
-  /** See `Handler.weight`: how often it runs; rows without one are cold (a function made when first needed). */
+  /**
+   * How often its handlers run, in executions a million instructions, where `weights.ts` has not counted them. Handlers
+   * without a weight are cold: functions made when first needed.
+   */
   readonly weight?: number;
   /** KVM's emulator cannot do it (memfault.md 2.4): an access to MMIO is an emulation failure. */
   readonly notEmulated?: boolean;

@@ -86,17 +86,16 @@ const unary = (name: string): readonly string[] => ['rm8', 'rm16', 'rm32', 'rm64
 
 /** Rows of this chapter. */
 export const ARITHMETIC_ROWS: readonly Row[] = [
-  { name: 'add', weight: 60, codes: classic('Add'), sem: binary(add, setAddFlags) },
-  { name: 'adc', weight: 3, codes: classic('Adc'), sem: withCarry(add, setAddFlags) },
-  { name: 'sub', weight: 40, codes: classic('Sub'), sem: binary(sub, setSubFlags) },
-  { name: 'sbb', weight: 3, codes: classic('Sbb'), sem: withCarry(sub, setSubFlags) },
-  { name: 'cmp', weight: 80, codes: classic('Cmp'), sem: compare(sub, setSubFlags) },
-  { name: 'and', weight: 25, codes: classic('And'), sem: binary(and, setLogicFlags) },
-  { name: 'or', weight: 15, codes: classic('Or'), sem: binary(or, setLogicFlags) },
-  { name: 'xor', weight: 30, codes: classic('Xor'), sem: binary(xor, setLogicFlags) },
+  { name: 'add', codes: classic('Add'), sem: binary(add, setAddFlags) },
+  { name: 'adc', codes: classic('Adc'), sem: withCarry(add, setAddFlags) },
+  { name: 'sub', codes: classic('Sub'), sem: binary(sub, setSubFlags) },
+  { name: 'sbb', codes: classic('Sbb'), sem: withCarry(sub, setSubFlags) },
+  { name: 'cmp', codes: classic('Cmp'), sem: compare(sub, setSubFlags) },
+  { name: 'and', codes: classic('And'), sem: binary(and, setLogicFlags) },
+  { name: 'or', codes: classic('Or'), sem: binary(or, setLogicFlags) },
+  { name: 'xor', codes: classic('Xor'), sem: binary(xor, setLogicFlags) },
   {
     name: 'test',
-    weight: 50,
     codes: [
       ...['Test_rm8_r8', 'Test_rm16_r16', 'Test_rm32_r32', 'Test_rm64_r64'],
       ...['Test_AL_imm8', 'Test_AX_imm16', 'Test_EAX_imm32', 'Test_RAX_imm32'],
@@ -107,19 +106,16 @@ export const ARITHMETIC_ROWS: readonly Row[] = [
   },
   {
     name: 'inc',
-    weight: 10,
     codes: ['Inc_r16', 'Inc_r32', ...unary('Inc')],
     sem: (o) => step(o, add, (w) => least(o.b, w), 0),
   },
   {
     name: 'dec',
-    weight: 10,
     codes: ['Dec_r16', 'Dec_r32', ...unary('Dec')],
     sem: (o) => step(o, sub, (w) => greatest(o.b, w), 15),
   },
   {
     name: 'neg',
-    weight: 4,
     codes: unary('Neg'),
     sem(o) {
       const zero = constant(o.b, o.width, 0);
@@ -129,7 +125,6 @@ export const ARITHMETIC_ROWS: readonly Row[] = [
   },
   {
     name: 'not',
-    weight: 4,
     codes: unary('Not'),
     sem: (o) => void o.modify(0, (x) => o.b.not(x)),
   },

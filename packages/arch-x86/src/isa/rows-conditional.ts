@@ -7,7 +7,6 @@ export const CONDITIONAL_ROWS: readonly Row[] = [
   ...CONDITIONS.map(
     (cc): Row => ({
       name: `set${cc}`,
-      weight: cc === 'e' || cc === 'ne' ? 10 : 4,
       codes: [`Set${cc}_rm8`],
       sem: (o) => o.write(0, condition(o.b, cc)),
     }),
@@ -15,7 +14,6 @@ export const CONDITIONAL_ROWS: readonly Row[] = [
   ...CONDITIONS.map(
     (cc): Row => ({
       name: `cmov${cc}`,
-      weight: 3,
       codes: [`Cmov${cc}_r16_rm16`, `Cmov${cc}_r32_rm32`, `Cmov${cc}_r64_rm64`],
       sem(o) {
         const source = o.b.let(o.read(1));

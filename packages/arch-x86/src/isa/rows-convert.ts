@@ -26,7 +26,6 @@ export const CONVERT_ROWS: readonly Row[] = [
   {
     name: 'cdqe',
     width: 8,
-    weight: 10,
     codes: ['Cdqe'],
     sem: ({ b }) => b.set(R.RAX, b.extS(ax(b, 4))),
   },
@@ -39,14 +38,12 @@ export const CONVERT_ROWS: readonly Row[] = [
   {
     name: 'cdq',
     width: 4,
-    weight: 4,
     codes: ['Cdq'],
     sem: ({ b }) => b.set(R.RDX, b.extU(spread(b, ax(b, 4)))),
   },
   {
     name: 'cqo',
     width: 8,
-    weight: 4,
     codes: ['Cqo'],
     sem: ({ b }) => b.set(R.RDX, b.shrS(b.get(R.RAX), b.c32(63))),
   },

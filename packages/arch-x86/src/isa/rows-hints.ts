@@ -16,7 +16,6 @@ export const HINT_ROWS: readonly Row[] = [
   {
     name: 'nop',
     bare: true,
-    weight: 20,
     codes: [
       ...['Nopw', 'Nopd', 'Nopq', 'Endbr32', 'Endbr64', ...widths('Nop_rm?')],
       ...['Prefetch_m8', 'Prefetchw_m8', 'Prefetchwt1_m8', 'Prefetchreserved3_m8', 'Prefetchreserved4_m8'],

@@ -10,7 +10,6 @@ function move(o: Operands): void {
 export const MOVE_ROWS: readonly Row[] = [
   {
     name: 'mov',
-    weight: 100,
     codes: [
       ...['Mov_rm8_r8', 'Mov_rm16_r16', 'Mov_rm32_r32', 'Mov_rm64_r64'],
       ...['Mov_r8_rm8', 'Mov_r16_rm16', 'Mov_r32_rm32', 'Mov_r64_rm64'],
@@ -23,7 +22,6 @@ export const MOVE_ROWS: readonly Row[] = [
   },
   {
     name: 'movzx',
-    weight: 20,
     codes: [
       ...['Movzx_r16_rm8', 'Movzx_r32_rm8', 'Movzx_r64_rm8'],
       ...['Movzx_r16_rm16', 'Movzx_r32_rm16', 'Movzx_r64_rm16'],
@@ -35,7 +33,6 @@ export const MOVE_ROWS: readonly Row[] = [
   },
   {
     name: 'movsx',
-    weight: 10,
     codes: [
       ...['Movsx_r16_rm8', 'Movsx_r32_rm8', 'Movsx_r64_rm8'],
       ...['Movsx_r16_rm16', 'Movsx_r32_rm16', 'Movsx_r64_rm16'],
@@ -49,7 +46,6 @@ export const MOVE_ROWS: readonly Row[] = [
   },
   {
     name: 'lea',
-    weight: 40,
     codes: ['Lea_r16_m', 'Lea_r32_m', 'Lea_r64_m'],
     sem(o) {
       const v: I64 = o.offset();

@@ -70,7 +70,6 @@ export const STACK_ROWS: readonly Row[] = [
   {
     name: 'push',
     modes: true,
-    weight: 60,
     codes: [
       ...['Push_r16', 'Push_r32', 'Push_r64', 'Push_rm16', 'Push_rm32', 'Push_rm64'],
       ...['Push_imm16', 'Pushd_imm32', 'Pushq_imm32', 'Pushw_imm8', 'Pushd_imm8', 'Pushq_imm8'],
@@ -81,7 +80,6 @@ export const STACK_ROWS: readonly Row[] = [
     name: 'pop',
     modes: true,
     popsFirst: true,
-    weight: 60,
     codes: ['Pop_r16', 'Pop_r32', 'Pop_r64', 'Pop_rm16', 'Pop_rm32', 'Pop_rm64'],
     sem(o) {
       const v = top(o, o.width);
@@ -101,5 +99,5 @@ export const STACK_ROWS: readonly Row[] = [
   { name: 'enter.q', modes: true, codes: ['Enterq_imm16_imm8'], sem: (o) => enter(o, 8) },
   { name: 'leave.w', modes: true, width: 2, codes: ['Leavew'], sem: (o) => leave(o, 2) },
   { name: 'leave.d', modes: true, width: 4, codes: ['Leaved'], sem: (o) => leave(o, 4) },
-  { name: 'leave.q', modes: true, width: 8, weight: 20, codes: ['Leaveq'], sem: (o) => leave(o, 8) },
+  { name: 'leave.q', modes: true, width: 8, codes: ['Leaveq'], sem: (o) => leave(o, 8) },
 ];

@@ -125,7 +125,7 @@ class Builder {
       mode: MODES[mode],
       addressSize: shape.addressSize,
     };
-    const weight = weightOf(row, v);
+    const weight = weightOf(row, name);
     this.#handlers.push({
       name,
       ends: row.ends ?? false,
