@@ -15,6 +15,7 @@ function guardBits(s: X86State): number {
   if (cr0 & (CR0.EM | CR0.TS) || !(cr4 & CR4.OSFXSR)) g |= 1 << Guard.Sse;
   if (cr0 & (CR0.EM | CR0.TS)) g |= 1 << Guard.X87;
   if (cr0 & CR0.PE && (s.other & FL.VM ? s.iopl < 3 : s.cpl > s.iopl)) g |= 1 << Guard.Iopl;
+  if (!(cr0 & CR0.PE) || s.other & FL.VM) g |= 1 << Guard.Vex;
   return g;
 }
 

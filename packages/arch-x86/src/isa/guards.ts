@@ -12,6 +12,8 @@ export const Guard = {
   Pushf: 4,
   /** PAUSE leaves: a plugin intercepts it. */
   Pause: 5,
+  /** Real or virtual-8086 mode: instructions with a VEX prefix leave (#UD). */
+  Vex: 6,
 } as const;
 /** First guard bit that a plugin may claim. */
 export const PLUGIN_GUARDS = 16;

@@ -1,6 +1,7 @@
 /** BMI1 and BMI2 (AMD64 APM volume 3): 4- and 8-byte operands, three of them. Flags: `undefined-flags.ts`. */
 import type { Builder, Expr, I32, I64 } from '@faultyard/engine';
-import { setBmiFlags } from './flag-setting.ts';
+import { setBmiFlags, setZeroOnly } from './flag-setting.ts';
+import { Guard } from './guards.ts';
 import type { Operands, Row } from './row.ts';
 import { as32, bitsOf, constant } from './values.ts';
 
@@ -14,7 +15,15 @@ function row(
   kinds: readonly string[],
   sem: (o: Operands) => void,
 ): Row {
-  return { name: name.toLowerCase(), feature, codes: encodings(name, kinds), sem };
+  return {
+    name: name.toLowerCase(),
+    feature,
+    codes: encodings(name, kinds),
+    sem(o) {
+      o.b.guard(Guard.Vex);
+      sem(o);
+    },
+  };
 }
 
 /** BLSI, BLSMSK, BLSR: of the source `v` and what its lowest set bit is. */
@@ -49,7 +58,7 @@ function bextr(o: Operands): void {
   const cut = b.and(moved, maskOf(b, v, length));
   const result = b.let(b.select(b.ltU(length, bits), cut, moved));
   o.write(0, result);
-  setBmiFlags(b, width, result, b.c32(0));
+  setZeroOnly(b, b.let(b.eqz(result)));
 }
 
 function bzhi(o: Operands): void {

@@ -3,6 +3,7 @@ import type { Builder, Expr, I32, I64 } from '@faultyard/engine';
 import { divide128 } from './divide.ts';
 import { setCarryOverflow } from './flag-setting.ts';
 import { FA } from './flags.ts';
+import { Guard } from './guards.ts';
 import { R } from './layout.ts';
 import type { Operands, Row, Width } from './row.ts';
 import { Slow } from './slow.ts';
@@ -176,6 +177,7 @@ export const MULTIPLY_ROWS: readonly Row[] = [
     codes: ['VEX_Mulx_r32_r32_rm32', 'VEX_Mulx_r64_r64_rm64'],
     sem(o) {
       const { b, width } = o;
+      b.guard(Guard.Vex);
       const y = b.let(o.read(2));
       const { lo, hi } = product(b, width, b.let(readGpr(b, width, R.RDX)), y, false);
       // where both destinations are one register, the upper half stays in it

@@ -35,12 +35,7 @@ export const UNDEFINED_FLAGS: readonly UndefinedFlags[] = [
   { codes: /^Bt[scr]?_/, flags: OF | SF | AF | PF, here: 'unchanged', as: 'amd' },
   { codes: /^(Lzcnt|Tzcnt)_/, flags: OF | SF | AF | PF, here: 'unchanged', as: 'amd' },
   { codes: /^VEX_(Andn|Blsi|Blsmsk|Blsr|Bzhi)_/, flags: AF | PF, here: '0', as: 'intel' },
-  {
-    codes: /^VEX_Bextr_/,
-    flags: AF | SF | PF,
-    here: 'SF by the result, AF PF are 0',
-    as: 'choice',
-  },
+  { codes: /^VEX_Bextr_/, flags: AF | SF | PF, here: '0', as: 'intel' },
   {
     codes: /^(Rol|Ror|Rcl|Rcr)_/,
     flags: OF,
