@@ -11,6 +11,7 @@ import {
 import { checkHandler, createEngine, type Engine } from '@faultyard/engine';
 import type { Instruction } from 'iced-x86';
 import { type CpuidTable, cpuidTable, ownCpuid } from './cpuid/cpuid.ts';
+import { EVENT_CAPS } from './events/ops.ts';
 import { PluginGuards } from './guard-bits.ts';
 import { type X86Isa, x86Isa } from './isa/isa.ts';
 import type { Row } from './isa/row.ts';
@@ -38,6 +39,7 @@ export interface X86Api {
 
 /** Capabilities of KVM/x86 that the architecture itself brings. */
 const CAPS: readonly CapDef[] = [
+  ...EVENT_CAPS,
   {
     name: 'ext-cpuid',
     kvm: 'KVM_CAP_EXT_CPUID',

@@ -372,15 +372,14 @@ export class Events {
       x.hasErrorCode = d.errorCode !== undefined;
       x.errorCode = d.errorCode ?? 0;
       x.hasPayload = false;
-      this.#reinjectsFault = d.fault;
+      // the RF to be pushed stands in RFLAGS from now on, as the exit saved it
+      if (d.fault) this.#m.state.other |= FL.RF;
     } else if (d.kind === 'interrupt') {
       this.interrupt.injected = true;
       this.interrupt.vector = d.vector;
       this.interrupt.soft = false;
     } else if (d.kind === 'nmi') this.nmi.injected = true;
   }
-  /** Whether the exception kept above pushes RF = 1. */
-  #reinjectsFault = false;
   #drop(d: Delivery): void {
     if (d.kind === 'exception') this.exception.injected = false;
     else if (d.kind === 'interrupt') this.interrupt.injected = false;
@@ -404,16 +403,7 @@ export class Events {
       held = true;
     }
     const x = this.exception;
-    if (x.injected) {
-      // the RF that KVM sees in EFLAGS was only in the image to be pushed: it is set again
-      const d = this.#event(
-        x.vector,
-        'exception',
-        x.hasErrorCode ? x.errorCode : undefined,
-        this.#reinjectsFault,
-      );
-      return this.#deliver(d);
-    }
+    if (x.injected) return this.#deliver(this.#queued());
     if (this.nmi.injected && !x.pending)
       return this.#deliver(this.#event(Vector.NMI, 'nmi', undefined, false));
     if (this.interrupt.injected && !x.pending)
@@ -429,14 +419,12 @@ export class Events {
     if (x.vector === Vector.DB) this.debug.clearGeneralDetect();
     x.pending = false;
     x.injected = true;
-    this.#reinjectsFault = exceptionType(x.vector) === 'fault';
-    const d = this.#event(
-      x.vector,
-      'exception',
-      x.hasErrorCode ? x.errorCode : undefined,
-      this.#reinjectsFault,
-    );
-    return this.#deliver(d);
+    if (exceptionType(x.vector) === 'fault') this.#m.state.other |= FL.RF;
+    return this.#deliver(this.#queued());
+  }
+  #queued(): Delivery {
+    const x = this.exception;
+    return this.#event(x.vector, 'exception', x.hasErrorCode ? x.errorCode : undefined, false);
   }
   #injectOuter(): NextStep {
     if (this.smi.pending && this.smiAllowed()) {
@@ -469,7 +457,6 @@ export class Events {
       shadow: this.#shadow,
       tripleFault: this.tripleFault,
       sipiVector: this.sipiVector,
-      fault: this.#reinjectsFault,
       debug: this.debug.save(),
     };
   }
@@ -483,7 +470,6 @@ export class Events {
     this.#shadow = s.shadow;
     this.tripleFault = s.tripleFault;
     this.sipiVector = s.sipiVector;
-    this.#reinjectsFault = s.fault;
     this.debug.restore(s.debug);
     this.#m.smmChanged();
     this.#m.attend();
@@ -517,6 +503,5 @@ interface SavedEvents {
   readonly shadow: number;
   readonly tripleFault: Events['tripleFault'];
   readonly sipiVector: number;
-  readonly fault: boolean;
   readonly debug: Plain;
 }
