@@ -41,6 +41,8 @@ export interface VcpuImage {
 
 /** Default budget of {@link Vcpu.run}, in instructions. */
 export const DEFAULT_BUDGET = 1_000_000_000;
+/** Names of registers that an error shows. */
+const SHOWN = 40;
 /** Longest stretch without looking at signals and deadlines, in instructions. */
 const SLICE = 1_000_000;
 
@@ -114,9 +116,13 @@ export class Vcpu<E extends ExitKind = ExitKind> {
     if (!this.arch.write(name, BigInt.asUintN(64, BigInt(value)))) this.#noRegister(name);
   }
   #noRegister(name: string): never {
+    const names = this.arch.registers.map((r) => r.name);
+    const like = names.filter((n) => n.slice(0, 2) === name.slice(0, 2).toLowerCase());
+    const shown = (like.length > 0 ? like : names).slice(0, SHOWN);
+    const rest = names.length - shown.length;
     throw new FaultyardError('FY_REGISTER_UNKNOWN', {
       name,
-      known: this.arch.registers.map((r) => r.name).join(' '),
+      known: rest > 0 ? `${shown.join(' ')} and ${rest} more` : shown.join(' '),
     });
   }
 
