@@ -5,6 +5,7 @@
 import type { DecodeSite } from '@faultyard/engine';
 import { Decoder, DecoderError, DecoderOptions, Instruction, OpKind, Register } from 'iced-x86';
 import { FORMS, Form } from './address.ts';
+import { matchEncoding } from './encodings.ts';
 import { FIELDS, Mode, R, SEG_BASE, SEG_FIRST, SEG_LAST_READ, SEG_LAST_WRITE, Seg, ZERO } from './layout.ts';
 import { addressSlot, IMPLIED_BASE, REGISTER_SIZE, SLOT } from './registers-of-iced.ts';
 import type { OperandShape, Shape } from './shapes.ts';
@@ -102,12 +103,14 @@ export function decodeInstruction(
 /** Fills records. */
 export class RecordDecoder {
   readonly #table: Table;
+  readonly #vendor: 'AMD' | 'Intel';
   readonly #options: number;
   readonly #pages: { readonly [bitness: number]: PageDecoder };
   readonly #instruction: Instruction = new Instruction();
 
   constructor(table: Table, vendor: 'AMD' | 'Intel') {
     this.#table = table;
+    this.#vendor = vendor;
     this.#options = decoderOptions(vendor);
     this.#pages = {
       16: new PageDecoder(16, this.#options),
@@ -119,6 +122,10 @@ export class RecordDecoder {
   decode(site: DecodeSite, out: { handler: number }): number {
     out.handler = this.#table.undefinedHandler;
     const i = this.#instruction;
+    if (this.#table.encodings.length > 0) {
+      const own = this.#own(site, out);
+      if (own >= 0) return own;
+    }
     const ends = this.#fetch(site, i);
     if (!ends) return site.avail < MAX_INSTRUCTION ? 0 : MAX_INSTRUCTION;
     const { length } = i;
@@ -128,6 +135,29 @@ export class RecordDecoder {
     const handler = this.#record(site, e, i, length);
     if (handler >= 0) out.handler = handler;
     return length;
+  }
+  /** One of the encodings that iced-x86 does not know: its length, 0 for more bytes; -1: none of them. */
+  #own(site: DecodeSite, out: { handler: number }): number {
+    const bytes = site.u8.subarray(site.code, site.code + Math.min(site.avail, MAX_INSTRUCTION));
+    const i = this.#instruction;
+    for (const { encoding, entry } of this.#table.encodings) {
+      const n = matchEncoding(encoding, bytes, bitnessOf(site.mode), this.#options, 0n, i);
+      if (n === 'no') continue;
+      if (n === 'more') return 0;
+      const handler = this.#record(site, entry, i, n);
+      if (handler >= 0) out.handler = handler;
+      return n;
+    }
+    return -1;
+  }
+  /** See `X86Isa.instruction`. */
+  instruction(bytes: Uint8Array, mode: number, ip: bigint, into: Instruction): Instruction {
+    const within = bytes.subarray(0, MAX_INSTRUCTION);
+    for (const { encoding } of this.#table.encodings) {
+      const n = matchEncoding(encoding, within, bitnessOf(mode), this.#options, ip, into);
+      if (typeof n === 'number') return into;
+    }
+    return decodeInstruction(bytes, mode, ip, into, this.#vendor);
   }
   #fetch(site: DecodeSite, into: Instruction): boolean {
     const bitness = bitnessOf(site.mode);

@@ -1,5 +1,6 @@
 /** The x86 instruction set as the engine takes it: registers, flags, record layout, handlers, decoder. */
 import type { DecodeSite, Isa, StateVar } from '@faultyard/engine';
+import type { Instruction } from 'iced-x86';
 import { RecordDecoder } from './decode.ts';
 import { CONTEXTS, FIELDS, FILES, RECORD_SIZE, STATE } from './layout.ts';
 import type { Row } from './row.ts';
@@ -12,7 +13,7 @@ export interface X86IsaOptions {
   readonly features?: ReadonlySet<string>;
   /** Whose rules the decoder follows where they differ; default AMD. */
   readonly vendor?: 'AMD' | 'Intel';
-  /** Rows beyond {@link ROWS} (a plugin's instructions). */
+  /** Rows beyond {@link ROWS} (plugins' instructions); a code that both list is theirs. */
   readonly rows?: readonly Row[];
   /** Who brought a row, for errors. Default: `x86` for all. */
   readonly owner?: (row: Row) => string;
@@ -23,6 +24,12 @@ export interface X86IsaOptions {
 /** The engine's view of x86 with the table behind it. */
 export interface X86Isa extends Isa {
   readonly table: Table;
+  /**
+   * The instruction that starts `bytes` (up to 15 of them count), decoded as at offset `ip` of the code segment into
+   * `into`, which is returned: code INVALID if it is none, or does not end within them. One of added encodings has the
+   * code it is like, and its own length.
+   */
+  instruction(bytes: Uint8Array, mode: number, ip: bigint, into: Instruction): Instruction;
 }
 
 const tables: Map<string, Table> = new Map();
@@ -40,13 +47,13 @@ function standardTable(features: ReadonlySet<string> | undefined): Table {
 
 /**
  * Builds the instruction set. Two of the same features without added rows share their list of handlers.
- * @throws TableError if an added row is malformed or claims a code of another row.
+ * @throws TableError if an added row is malformed or claims a code or encoding of another added row.
  */
 export function x86Isa(options: X86IsaOptions = {}): X86Isa {
   const { rows = [], vendor = 'AMD', features } = options;
   const table =
     rows.length > 0
-      ? buildTable([...ROWS, ...rows], { features, owner: options.owner })
+      ? buildTable(ROWS, { features, added: rows, owner: options.owner })
       : standardTable(features);
   const decoder = new RecordDecoder(table, vendor);
   return {
@@ -61,5 +68,6 @@ export function x86Isa(options: X86IsaOptions = {}): X86Isa {
     undefinedHandler: table.undefinedHandler,
     table,
     decode: (site: DecodeSite, out: { handler: number }): number => decoder.decode(site, out),
+    instruction: (bytes, mode, ip, into) => decoder.instruction(bytes, mode, ip, into),
   };
 }

@@ -34,6 +34,17 @@ export interface Shape {
   readonly immediates: number;
 }
 
+/** The shape of an instruction without operands, in any mode. */
+export const NO_OPERANDS: Shape = {
+  operands: [],
+  memory: -1,
+  code16: true,
+  code32: true,
+  code64: true,
+  addressSize: 0,
+  immediates: 0,
+};
+
 const widths: readonly number[] = [1, 2, 4, 8];
 const widthOf = (n: number): Width => (widths.includes(n) ? n : 8) as Width;
 

@@ -2,9 +2,10 @@
 import type { Handler } from '@faultyard/engine';
 import { Code } from 'iced-x86';
 import { FORMS, Form } from './address.ts';
+import { overlap, type ParsedEncoding, parseEncoding } from './encodings.ts';
 import { MODES, type Variant, type VariantOperand, VariantOperands } from './operands.ts';
 import type { Repeat, Row, Width } from './row.ts';
-import { type OperandShape, type Shape, shapeOf } from './shapes.ts';
+import { NO_OPERANDS, type OperandShape, type Shape, shapeOf } from './shapes.ts';
 import { Slow } from './slow.ts';
 import { TableError } from './table-error.ts';
 import { weightOf } from './weights.ts';
@@ -19,12 +20,20 @@ export interface CodeEntry {
   readonly modes: number;
 }
 
+/** An encoding of a row's own with its handlers. */
+export interface EncodingEntry {
+  readonly encoding: ParsedEncoding;
+  readonly entry: CodeEntry;
+}
+
 /** The table. */
 export interface Table {
   readonly rows: readonly Row[];
   readonly handlers: readonly Handler[];
   /** By `Code`. */
   readonly codes: readonly (CodeEntry | undefined)[];
+  /** Encodings that are looked for first. */
+  readonly encodings: readonly EncodingEntry[];
   readonly undefinedHandler: number;
 }
 
@@ -42,6 +51,8 @@ export function variantIndex(e: CodeEntry, form: number, repeat: number, mode: n
 export interface TableOptions {
   /** Features present; absent: all. Rows that need another are left out. */
   readonly features?: ReadonlySet<string> | undefined;
+  /** Rows beyond the given ones, of plugins: codes that both list are theirs. */
+  readonly added?: readonly Row[];
   /** Who brought a row, for errors. */
   readonly owner?: ((row: Row) => string) | undefined;
 }
@@ -50,7 +61,8 @@ const CODES = Code as unknown as Readonly<Record<string, Code | undefined>>;
 
 /**
  * Makes rows into a table.
- * @throws TableError for a row that names an unknown code, and for two rows that claim one code or one name.
+ * @throws TableError for a row that names an unknown code, for two rows of one name, and for two that claim one code or
+ * encoding where neither is ours or both are.
  */
 export function buildTable(rows: readonly Row[], options: TableOptions = {}): Table {
   const owner = options.owner ?? ((): string => 'x86');
@@ -59,30 +71,41 @@ export function buildTable(rows: readonly Row[], options: TableOptions = {}): Ta
   ];
   const builder = new Builder(handlers);
   const codes: (CodeEntry | undefined)[] = [];
+  const encodings: EncodingEntry[] = [];
   const names = new Map<string, Row>();
+  const added = new Set(options.added);
   const kept: Row[] = [];
-  for (const row of rows) {
+  for (const row of [...rows, ...added]) {
     if (row.feature !== undefined && options.features && !options.features.has(row.feature)) continue;
     const clash = (what: string, name: string, other: Row, fix: string): never => {
       throw new TableError({ what, name, plugin: owner(row), other: owner(other), fix });
+    };
+    const codeOf = (name: string): Code => {
+      const code = CODES[name];
+      if (typeof code === 'number') return code;
+      throw new TableError(`row "${row.name}": iced-x86 has no code ${name}`);
     };
     const namesake = names.get(row.name);
     if (namesake) clash('instruction row', row.name, namesake, 'rename one');
     names.set(row.name, row);
     kept.push(row);
     for (const name of row.codes) {
-      const code = CODES[name];
-      if (typeof code !== 'number') throw new TableError(`row "${row.name}": iced-x86 has no code ${name}`);
+      const code = codeOf(name);
       const had = codes[code];
-      if (had) clash('instruction code', name, had.row, 'leave it to one of them');
+      if (had && added.has(had.row) === added.has(row))
+        clash('instruction code', name, had.row, 'leave it to one of them');
       codes[code] = builder.entry(row, shapeOf(code));
     }
+    for (const text of row.encodings ?? []) {
+      const encoding = parseEncoding(row, text, codeOf);
+      const had = encodings.find((e) => overlap(e.encoding, encoding));
+      if (had) clash('instruction encoding', encoding.text, had.entry.row, 'move one to bytes of its own');
+      const shape = encoding.like ? shapeOf(encoding.like.code) : NO_OPERANDS;
+      encodings.push({ encoding, entry: builder.entry(row, shape) });
+    }
   }
-  return { rows: kept, handlers, codes, undefinedHandler: 0 };
+  return { rows: kept, handlers, codes, encodings, undefinedHandler: 0 };
 }
-
-/** A code with the handlers of `row`, for encodings that iced-x86 does not know. */
-export type MakeEntry = (row: Row, shape: Shape) => CodeEntry;
 
 class Builder {
   readonly #handlers: Handler[];
@@ -96,7 +119,8 @@ class Builder {
     const modes = row.modes && !row.bare ? MODES.length : 1;
     const count = (FORMS.length + 1) * repeats * modes;
     const e: CodeEntry = { row, shape, handlers: new Int32Array(count).fill(-1), repeats, modes };
-    for (const form of formsOf(shape))
+    // a bare meaning has no operands, whatever the encoding has
+    for (const form of row.bare ? [Form.None] : formsOf(shape))
       for (let r = 0; r < repeats; r++)
         for (let m = 0; m < modes; m++) {
           if (modes > 1 && !possible(shape, form, m)) continue;
