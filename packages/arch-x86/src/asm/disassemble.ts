@@ -25,16 +25,16 @@ export interface DisassembleOptions {
   readonly symbols?: Readonly<Record<string, bigint>>;
 }
 
-/** One instruction, or bytes that are none. */
+/** One instruction, or a byte that begins none. */
 export interface Disassembled {
   /** Address of the first byte. */
   readonly pc: bigint;
   readonly bytes: Uint8Array;
-  /** `mov eax, dword ptr [rbx+8]`; what is no instruction is `.byte 0x0f, 0xff`. */
+  /** `mov eax, dword ptr [rbx+8]`; what begins no instruction is `.byte 0x06`. */
   readonly text: string;
 }
 
-/** The instructions in `bytes`. The last may be cut off: then its bytes are `.byte`. */
+/** The instructions in `bytes`. The last may be cut off: then its first byte is `.byte`. */
 export function disassemble(bytes: Uint8Array, options: DisassembleOptions = {}): Disassembled[] {
   const { bits = 64, ip = 0n, count = Number.POSITIVE_INFINITY, symbols = {} } = options;
   const all: Disassembled[] = [];
@@ -45,9 +45,15 @@ export function disassemble(bytes: Uint8Array, options: DisassembleOptions = {})
     while (decoder.canDecode && all.length < count) {
       const from = decoder.position;
       const i = decoder.decode();
+      const pc = i.ip;
+      const valid = i.code !== Code.INVALID;
+      if (!valid) {
+        // the next instruction may begin right behind
+        decoder.position = from + 1;
+        decoder.ip = pc + 1n;
+      }
       const part = bytes.slice(from, decoder.position);
-      const text = i.code === Code.INVALID ? data(part) : formatted(i, bits, formatter, symbols);
-      all.push({ pc: i.ip, bytes: part, text });
+      all.push({ pc, bytes: part, text: valid ? formatted(i, bits, formatter, symbols) : data(part) });
       i.free();
     }
     return all;
@@ -82,8 +88,8 @@ function intel(): Formatter {
 
 const WORD_SIZED: readonly Code[] = [Code.Iretw, Code.Pushfw, Code.Popfw, Code.Pushaw, Code.Popaw];
 
-function data(bytes: Uint8Array): string {
-  return `.byte ${Array.from(bytes, (b) => hex(b).padStart(4, '0x0')).join(', ')}`;
+function data([byte = 0]: Uint8Array): string {
+  return `.byte 0x${byte.toString(16).padStart(2, '0')}`;
 }
 
 function formatted(
@@ -106,9 +112,20 @@ function formatted(
       ? f.formatMnemonic(i)
       : /^f/.test(f.formatMnemonic(i))
         ? x87(i, f)
-        : f.format(i);
+        : f
+            .format(i)
+            .replace(/\bhint-(not-)?taken/, (_, not) => (not ? 'cs' : 'ds'))
+            .replace(/^((?:\S+ )*)ret far/, '$1retf')
+            .replace(/\bprefetch_(exclusive|reserved)/, 'prefetch')
+            .replace(/^(v?maskmov\w+ .*), ([cdefgs]s)$/, '$2 $1')
+            // sizes that tell nobody anything
+            .replace(/\bmem\d+ ptr |(?<=\b[ls][gi]dt )fword ptr /, '');
   const target = targetOf(i);
-  if (target === undefined) return text;
+  // an address without registers does not show its size, which cuts it off
+  const size = i.memoryDisplSize * 8;
+  const bare = i.memoryBase === Register.None && i.memoryIndex === Register.None && !i.isStringInstruction;
+  const memory = Array.from({ length: i.opCount }, (_, n) => i.opKind(n)).includes(OpKind.Memory);
+  if (target === undefined) return memory && bare && size > 0 && size !== bits ? `addr${size} ${text}` : text;
   const name = nearest(target, symbols);
   // a branch shows its target itself, an address relative to RIP only the distance
   const address = first === OpKind.Memory || i.isIpRelMemoryOperand ? ` ${hex(target)}` : '';
@@ -130,15 +147,17 @@ function isPlainString(i: Instruction, bits: Bits): boolean {
       i.segmentPrefix === Register.None &&
       i.memoryBase === { 16: Register.BX, 32: Register.EBX, 64: Register.RBX }[bits]
     );
-  if (!i.isStringInstruction || i.segmentPrefix !== Register.None) return false;
+  if (!i.isStringInstruction) return false;
+  const kinds = Array.from({ length: i.opCount }, (_, n) => i.opKind(n));
+  // a segment is told where one can be: only the source has one
+  const source: readonly OpKind[] = [OpKind.MemorySegSI, OpKind.MemorySegESI, OpKind.MemorySegRSI];
+  if (i.segmentPrefix !== Register.None && kinds.some((k) => source.includes(k))) return false;
   const usual: readonly OpKind[] = {
     16: [OpKind.MemorySegSI, OpKind.MemoryESDI],
     32: [OpKind.MemorySegESI, OpKind.MemoryESEDI],
     64: [OpKind.MemorySegRSI, OpKind.MemoryESRDI],
   }[bits];
-  return Array.from({ length: i.opCount }, (_, n) => i.opKind(n)).every(
-    (k) => k === OpKind.Register || usual.includes(k),
-  );
+  return kinds.every((k) => k === OpKind.Register || usual.includes(k));
 }
 
 /** The address that a branch goes to, or that an operand relative to RIP means. */

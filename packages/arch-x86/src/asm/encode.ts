@@ -27,7 +27,7 @@ export class Encoders {
       this.#encoders.set(bits, encoder);
     }
     try {
-      encoder.encode(instruction, BigInt.asUintN(bits, ip));
+      encoder.encode(instruction, ip);
       return encoder.takeBuffer();
     } catch (error) {
       encoder.takeBuffer();
@@ -145,7 +145,7 @@ function addressesOf(m: Memory, slot: Slot, v: Value, p: Parsed): Address[] {
   const bytes = size / 8;
   if (m.base === Register.RIP || m.base === Register.EIP) {
     const base = { base: m.base, size: bytes };
-    return [{ ...base, displacement: BigInt.asIntN(64, v.value), fromNext: !v.label && m.how !== 'rel' }];
+    return [{ ...base, displacement: v.value, fromNext: !v.label && m.how !== 'rel' }];
   }
   if (slot.accept === 'offset')
     return size === 64 || fits(v.value, size)
@@ -193,7 +193,9 @@ function build(
       if (wrong !== undefined) return { position: o.position, message: wrong };
     }
     setPrefixes(i, p);
-    const bytes = encoders.encode(p.bits, i, place.ip);
+    const branch = c.form.slots.find((s) => s.accept === 'branch');
+    const width = branch?.accept === 'branch' ? branchBits(branch.bits, p.bits) : p.bits;
+    const bytes = encoders.encode(p.bits, i, BigInt.asUintN(width, place.ip));
     if (typeof bytes !== 'string') return bytes;
     return whyNot(bytes, c, p, place, known);
   } finally {
@@ -223,7 +225,10 @@ function set(
     i.memoryBase = address?.base ?? o.base;
     i.memoryIndex = o.index;
     i.memoryIndexScale = o.scale;
-    i.memoryDisplacement = BigInt.asUintN(64, address?.displacement ?? 0n);
+    i.memoryDisplacement = BigInt.asUintN(
+      address?.base === Register.EIP ? 32 : 64,
+      address?.displacement ?? 0n,
+    );
     i.memoryDisplSize = address?.size ?? 0;
     setSegment(i, o.segment ?? p.prefixes.segment, defaultSegment(o.base));
     return undefined;
@@ -236,7 +241,7 @@ function set(
     case 'immediate':
       return setImmediate(i, n, slot, value, second);
     case 'branch':
-      setBranch(i, n, slot.bits, BigInt.asUintN(slot.bits, value));
+      setBranch(i, n, branchBits(slot.bits, p.bits), BigInt.asUintN(branchBits(slot.bits, p.bits), value));
       return undefined;
     case 'far':
       if (!fits(value, slot.bits)) return `the offset ${signed(value)} does not fit into ${slot.bits} bits`;
@@ -249,6 +254,11 @@ function set(
     default:
       return 'this operand does not go here';
   }
+}
+
+/** Width of a target: XBEGIN's has 32 bits in 16-bit code too. */
+function branchBits(slot: 0 | Bits, code: Bits): Bits {
+  return slot === 0 ? (code === 16 ? 32 : code) : slot;
 }
 
 function setBranch(i: Instruction, n: number, bits: Bits, target: bigint): void {
@@ -324,6 +334,8 @@ function setPrefixes(i: Instruction, { prefixes: p }: Parsed): void {
   if (p.xacquire) i.hasXacquirePrefix = true;
   if (p.xrelease) i.hasXreleasePrefix = true;
   if (p.notrack) i.segmentPrefix = Register.DS;
+  // a hint of a conditional branch: memory operands have theirs already
+  if (p.segment !== undefined && i.opCount > 0 && i.isJccShortOrNear) i.segmentPrefix = p.segment;
 }
 
 /** Iced's reason in the words of the source. */

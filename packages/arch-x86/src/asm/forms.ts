@@ -32,7 +32,8 @@ export type Slot =
       readonly opKind: OpKind;
     }
   | { readonly accept: 'one' }
-  | { readonly accept: 'branch'; readonly bits: Bits; readonly short: boolean }
+  /** A near target; `bits` 0: of the code's size. */
+  | { readonly accept: 'branch'; readonly bits: 0 | Bits; readonly short: boolean }
   | { readonly accept: 'far'; readonly bits: 16 | 32 }
   /** Memory that a string instruction implies, by address size. */
   | { readonly accept: 'string'; readonly register: 'si' | 'di' | 'bx'; readonly segment: 'es' | 'ds' }
@@ -98,6 +99,9 @@ function slotOf(kind: OpCodeOperandKind): Slot {
   const branch = /^br(16|32|64)_(\d)$/.exec(name);
   if (branch) return { accept: 'branch', bits: Number(branch[1]) as Bits, short: branch[2] === '1' };
   switch (kind) {
+    case OpCodeOperandKind.xbegin_2:
+    case OpCodeOperandKind.xbegin_4:
+      return { accept: 'branch', bits: 0, short: false };
     case OpCodeOperandKind.mem:
       return { accept: 'memory' };
     case OpCodeOperandKind.mem_offs:
@@ -196,6 +200,16 @@ const CONDITIONS: Readonly<Record<string, string>> = {
   po: 'np',
 };
 
+/** iced names the conditions of CMPccXADD by what they negate. */
+const ADDED: Readonly<Record<string, string>> = {
+  a: 'nbe',
+  ae: 'nb',
+  g: 'nle',
+  ge: 'nl',
+  e: 'z',
+  ne: 'nz',
+};
+
 /** Other names, and names that stand for several of iced's mnemonics (the sizes tell which). */
 const ALIASES: Readonly<Record<string, readonly string[]>> = {
   sal: ['shl'],
@@ -232,6 +246,8 @@ const ALIASES: Readonly<Record<string, readonly string[]>> = {
 
 /** The forms of a mnemonic as people write it (lower case); `undefined` if there is none. */
 export function formsOf(mnemonic: string): readonly Form[] | undefined {
+  const added = /^cmp(\w+?)xadd$/.exec(mnemonic)?.[1];
+  if (added !== undefined && ADDED[added]) return formsOf(`cmp${ADDED[added]}xadd`);
   const [, stem = '', condition = ''] = /^(j|set|cmov)(\w+)$/.exec(mnemonic) ?? [];
   const spelled = stem + (CONDITIONS[condition] ?? condition);
   const names = ALIASES[mnemonic] ?? [CONDITIONS[condition] === undefined ? mnemonic : spelled];

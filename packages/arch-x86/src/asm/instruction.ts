@@ -1,5 +1,5 @@
 /** An instruction as it is written: prefixes, mnemonic, operands, and which of its forms can be meant. */
-import { Register } from 'iced-x86';
+import { Register, RegisterExt } from 'iced-x86';
 import { type Bits, type Form, formsOf, mnemonics, type Slot } from './forms.ts';
 import { type Memory, type Mistake, type Operand, operands } from './operands.ts';
 import { classOf, registerNamed } from './registers.ts';
@@ -40,6 +40,7 @@ const SIZED: Readonly<Record<string, Partial<Prefixes>>> = {
   data32: { operandSize: 32 },
   o32: { operandSize: 32 },
   o64: { operandSize: 64 },
+  data64: { operandSize: 64 },
   'rex.w': { operandSize: 64 },
   addr16: { addressSize: 16 },
   a16: { addressSize: 16 },
@@ -69,6 +70,12 @@ const IMPLICIT: Readonly<Record<string, readonly string[]>> = {
   vmload: ['ax'],
   vmsave: ['ax'],
   clzero: ['ax'],
+  psmash: ['ax'],
+  rmpupdate: ['ax', 'cx'],
+  rmpadjust: ['ax', 'cx', 'dx'],
+  rmpquery: ['ax', 'cx', 'dx'],
+  pvalidate: ['ax', 'cx', 'dx'],
+  invlpgb: ['ax', 'cx', 'dx'],
   skinit: ['ax'],
   invlpga: ['ax', 'cx'],
   monitor: ['ax', 'cx', 'dx'],
@@ -92,6 +99,7 @@ export function parseInstruction(c: Statement, bits: Bits): Parsed | Mistake {
     addressSize: undefined,
   };
   for (;;) {
+    c.scan(/\{vex\}/iy);
     c.atEnd();
     const { position } = c;
     const word = c.word();
@@ -109,16 +117,19 @@ function narrow(
   c: Statement,
   bits: Bits,
   prefixes: Prefixes,
-  mnemonic: string,
+  written: string,
   position: number,
 ): Parsed | Mistake {
-  const known = formsOf(mnemonic);
+  let known = formsOf(written);
+  const mnemonic = known ? written : (suffixed(written, prefixes) ?? written);
+  known ??= formsOf(mnemonic);
   if (!known) return { position, message: `unknown instruction "${mnemonic}"${similar(mnemonic)}` };
   const all = known.filter((f) => f.modes.includes(bits));
   if (all.length === 0) return { position, message: `${mnemonic} does not exist in ${bits}-bit code` };
   const given = operands(c, bits);
   if ('message' in given) return given;
-  const ops = implicit(mnemonic, given, prefixes) ?? given;
+  const ops =
+    implicit(mnemonic, given, prefixes) ?? farPointer(mnemonic, given) ?? selectors(mnemonic, given, bits);
   let fits = all.flatMap((form) => candidate(form, complete(form, ops)));
   if (fits.length === 0 && ops.length === 2 && (mnemonic === 'test' || mnemonic === 'xchg')) {
     const swapped = [...ops].reverse();
@@ -136,6 +147,34 @@ function narrow(
   const wrong = badPrefix(natural, prefixes, mnemonic);
   if (wrong) return { position, message: wrong };
   return { bits, mnemonic, position, prefixes, candidates: natural };
+}
+
+/** Instructions that use 16 bits of a general register whatever its size. */
+const SELECTORS: ReadonlySet<string> = new Set(['lldt', 'ltr', 'verr', 'verw', 'lmsw', 'arpl']);
+
+/** The register of the code's size where only 16 bits of it are used: a prefix would change nothing. */
+function selectors(mnemonic: string, ops: readonly Operand[], bits: Bits): readonly Operand[] {
+  const [first] = ops;
+  const loads = mnemonic === 'mov' && first?.kind === 'register' && first.class === 'seg';
+  if (!loads && !SELECTORS.has(mnemonic)) return ops;
+  return ops.map((o) => {
+    if (o.kind !== 'register' || !/^r(16|32|64)$/.test(o.class)) return o;
+    const n = RegisterExt.number(o.register);
+    return bits === 16
+      ? { ...o, register: Register.AX + n, class: 'r16' }
+      : { ...o, register: Register.EAX + n, class: 'r32' };
+  });
+}
+
+/** GNU's names with the operand size at the end, of instructions whose operands do not tell it: `retw`, `pushd`. */
+function suffixed(mnemonic: string, prefixes: Prefixes): string | undefined {
+  const m =
+    /^(push|pop|call|jmp|ret|retf|lret|lcall|ljmp|leave|enter|[ls][gi]dt|f(?:ldenv|n?stenv|rstor|n?save))([wdq])$/.exec(
+      mnemonic,
+    );
+  if (!m?.[1]) return undefined;
+  prefixes.operandSize ??= m[2] === 'w' ? 16 : m[2] === 'd' ? 32 : 64;
+  return m[1];
 }
 
 /** Other operand lists that mean the form: string instructions and x87 imply theirs, IMUL repeats its first,
@@ -159,6 +198,21 @@ function complete(form: Form, ops: readonly Operand[]): readonly Operand[] {
   if (stack && ops.length === 1 && only) {
     return slots.map((s) => (s.accept === 'fixed' ? (implied(s) ?? only) : only));
   }
+  // with an address written, the register that goes with it is still implied
+  if (strings && ops.length === 1 && ops[0]?.kind === 'memory' && slots.length === 2) {
+    const [memory] = ops;
+    return slots.map((s) => (s.accept === 'string' ? memory : (implied(s) ?? memory)));
+  }
+  // MASKMOVQ implies its destination only
+  if (slots[0]?.accept === 'string' && ops.length === 2 && slots.length === 3)
+    return [IMPLIED_STRING, ...ops];
+  // the mask of SSE4.1 blends may be written
+  if (
+    form.text.endsWith('<XMM0>') &&
+    ops.length === slots.length + 1 &&
+    isRegister(ops.at(-1), Register.XMM0)
+  )
+    return ops.slice(0, -1);
   // AAM and AAD are decimal unless another base is written
   if (ops.length === 0 && /^AA[MD] /.test(form.text)) return [TEN];
   const [first, second] = ops;
@@ -170,6 +224,10 @@ function complete(form: Form, ops: readonly Operand[]): readonly Operand[] {
   )
     return [first, first, second];
   return ops;
+}
+
+function isRegister(o: Operand | undefined, r: Register): boolean {
+  return o?.kind === 'register' && o.register === r;
 }
 
 const TEN: Operand = {
@@ -194,6 +252,15 @@ const IMPLIED_STRING: Memory = {
   addressSize: undefined,
   position: 0,
 };
+
+/** GNU's `ljmp 8, offset` as the far pointer `8:offset`. */
+function farPointer(mnemonic: string, ops: readonly Operand[]): readonly Operand[] | undefined {
+  const [selector, offset] = ops;
+  if (!/^l(jmp|call)$/.test(mnemonic) || selector?.kind !== 'value' || offset?.kind !== 'value')
+    return undefined;
+  const { position, size } = selector;
+  return [{ kind: 'far', selector: selector.value, offset: offset.value, size, position }];
+}
 
 /** No operands where the registers named are those that the instruction uses anyway. */
 function implicit(
@@ -321,8 +388,16 @@ function badPrefix(fits: readonly Candidate[], p: Readonly<Prefixes>, mnemonic: 
   const memory = fits.some((c) => c.operands[0]?.kind === 'memory');
   if (p.lock && !(some((f) => f.lock) && memory))
     return `lock goes with a read-modify-write of memory, not with this ${mnemonic} (use .byte 0xf0 for #UD)`;
-  if (p.rep && !some((f) => f.rep)) return `rep goes with string instructions, not with ${mnemonic}`;
-  if (p.repne && !some((f) => f.repne || f.bnd)) return `repne does not go with ${mnemonic}`;
+  // "rep ret" is how compilers pad a branch target
+  if (p.rep && mnemonic !== 'ret' && !some((f) => f.rep))
+    return `rep goes with string instructions, not with ${mnemonic}`;
+  if (p.repne && !some((f) => f.repne || f.rep || f.bnd)) return `repne does not go with ${mnemonic}`;
+  const hint = /^j(?!mp|[er]?cxz)/.test(mnemonic) && p.segment !== undefined;
+  const inMemory = fits.some((c) => c.operands.some((o) => o.kind === 'memory'));
+  if (p.segment !== undefined && !inMemory && !hint)
+    return `a segment prefix goes with memory, not with this ${mnemonic}`;
+  if (p.addressSize !== undefined && !inMemory && !some((f) => f.addressSize === p.addressSize))
+    return `an address size goes with memory, not with this ${mnemonic}`;
   if (p.bnd && !some((f) => f.bnd)) return `bnd does not go with ${mnemonic}`;
   if (p.notrack && !some((f) => f.notrack)) return `notrack does not go with ${mnemonic}`;
   return undefined;

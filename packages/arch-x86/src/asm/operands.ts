@@ -67,7 +67,17 @@ const SIZES: Readonly<Record<string, number>> = {
   oword: 16,
   xmmword: 16,
   ymmword: 32,
+  zmmword: 64,
+  fpuenv14: 14,
+  fpuenv28: 28,
+  fpustate94: 94,
+  fpustate108: 108,
 };
+
+const SIZE_WORD = new RegExp(
+  `(?:${Object.keys(SIZES).join('|')}|short|near|far|ptr|offset)\\b(?=\\s*[^\\s,:])`,
+  'iy',
+);
 
 /** Reads the operands up to the end of the statement. */
 export function operands(c: Statement, bits: Bits): Operand[] | Mistake {
@@ -89,9 +99,7 @@ function operand(c: Statement, bits: Bits): Operand | Mistake {
   let far = false;
   let distance: 'short' | 'near' | undefined;
   for (;;) {
-    const word = c.scan(
-      /(?:byte|word|dword|fword|pword|qword|tbyte|tword|oword|xmmword|ymmword|short|near|far|ptr|offset)\b(?!\s*[:,])/iy,
-    );
+    const word = c.scan(SIZE_WORD);
     if (word === undefined) break;
     const lower = word.toLowerCase();
     size = SIZES[lower] ?? size;
@@ -130,7 +138,7 @@ function operand(c: Statement, bits: Bits): Operand | Mistake {
   }
   if (e.kind === 'register')
     return { position: at, message: `${e.name} takes no size or distance: its name says it` };
-  return { kind: 'value', value: e, size, distance, position };
+  return { kind: 'value', value: e, size, distance, position: at };
 }
 
 function expected(c: Statement): string {

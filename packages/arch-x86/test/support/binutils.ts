@@ -8,7 +8,8 @@ import type { Instance } from './instances.ts';
 export function missingBinutils(): string | undefined {
   const why = missing('as', 'objdump', 'objcopy');
   if (why !== undefined) return why;
-  return /i386/.test(run('objdump', ['--info']).stdout) ? undefined : 'objdump does not know i386';
+  const known = new TextDecoder().decode(run('objdump', ['--info']).stdout);
+  return /i386/.test(known) ? undefined : 'objdump does not know i386';
 }
 
 /** Instances stand at multiples of this, so that one misread does not move the others. */
@@ -19,7 +20,7 @@ const MACHINES = { 16: 'i8086', 32: 'i386', 64: 'x86-64' } as const;
 export function objdump(all: readonly Instance[]): { readonly text: string; readonly length: number }[] {
   const bits = all[0]?.bits ?? 64;
   return scratch((dir) => {
-    const bytes = Buffer.alloc(all.length * SLOT, 0x90);
+    const bytes = Buffer.alloc(all.length * SLOT).fill(0x90);
     for (const [i, one] of all.entries()) bytes.set(one.bytes, i * SLOT);
     const file = join(dir, 'in.bin');
     writeFileSync(file, bytes);
@@ -78,4 +79,25 @@ export function assemblable(text: string, at: number): string {
   if (!m) return plain;
   const by = BigInt.asIntN(64, BigInt(m[2] ?? 0) - BigInt(at));
   return `${m[1]}.${by < 0n ? '' : '+'}${by}`;
+}
+
+/** Both tools' answers about instances of one size. */
+export function answers(
+  all: readonly Instance[],
+): (Instance & { readonly text: string; readonly back: string })[] {
+  const texts = objdump(all).map(({ text, length }, i) =>
+    length === all[i]?.bytes.length ? assemblable(text, i * SLOT) : '',
+  );
+  const backs = gnuAssemble(
+    all[0]?.bits ?? 64,
+    texts.map((t) => t || 'nop'),
+  );
+  return all.map((one, i) => {
+    const back = backs[i] ?? '';
+    return {
+      ...one,
+      text: texts[i] ?? '',
+      back: typeof back === 'string' ? `!${back}` : Buffer.from(back).toString('hex'),
+    };
+  });
 }

@@ -1,5 +1,14 @@
 /** A sample of instruction forms: random bytes (of a seed) decoded, a few instances kept of every opcode and shape. */
-import { Code, CodeExt, Decoder, DecoderOptions, EncodingKind, Instruction, OpKind } from 'iced-x86';
+import {
+  Code,
+  CodeExt,
+  Decoder,
+  DecoderOptions,
+  EncodingKind,
+  Instruction,
+  OpCodeOperandKind,
+  OpKind,
+} from 'iced-x86';
 
 /** Bytes of one instruction in code of a size. */
 export interface Instance {
@@ -22,7 +31,7 @@ const LEGACY = [0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x64, 0x65];
 const MAPS = [[], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]];
 
 /**
- * Instances of every legacy and VEX opcode that `tries` draws find: of each opcode, and each shape of operands
+ * Instances of every legacy and VEX opcode (without opmask, tile and bound registers) that `tries` draws find: of each opcode, and each shape of operands
  * (registers or memory), at most `each`. VEX only in 64-bit code.
  */
 export function instances(bits: 16 | 32 | 64, seed: number, tries: number, each: number): Instance[] {
@@ -39,7 +48,10 @@ export function instances(bits: 16 | 32 | 64, seed: number, tries: number, each:
     const { code } = i;
     if (code === Code.INVALID) continue;
     let known = wanted.get(code);
-    if (known === undefined) wanted.set(code, (known = isWanted(code)));
+    if (known === undefined) {
+      known = isWanted(code);
+      wanted.set(code, known);
+    }
     if (!known) continue;
     const shape = `${code}:${Array.from({ length: i.opCount }, (_, k) => i.opKind(k) === OpKind.Memory)}`;
     const have = kept.get(shape) ?? 0;
@@ -76,22 +88,36 @@ function hasIdlePrefix(bytes: Uint8Array, bits: 16 | 32 | 64): boolean {
   return false;
 }
 
-/** The first instruction's text, targets relative to its end. */
+/** The first instruction's text, as if it ended at a fixed address. */
 function instructionOf(bytes: Uint8Array, bits: 16 | 32 | 64): string {
   const decoder = new Decoder(bits, bytes, DecoderOptions.None);
   const i = decoder.decode();
+  decoder.position = 0;
+  decoder.ip = 0x8000n - BigInt(i.length);
+  decoder.decodeOut(i);
   decoder.free();
-  i.nextIP = 0n;
   const text = `${Code[i.code]} ${i.toString()}`;
   i.free();
   return text;
 }
 
+/** PadLock: REP is part of these opcodes, and every disassembler has names of its own for them. */
+const VIA = /^(Xstore|Xcrypt|Montmul|Xsha|Ccs|Via|Undoc)/;
+
 function isWanted(code: Code): boolean {
   const o = CodeExt.opCode(code);
-  const { encoding, isInstruction } = o;
+  const { encoding, isInstruction, isReservedNop, decoderOption } = o;
+  const kinds = Array.from({ length: o.opCount }, (_, i) => OpCodeOperandKind[o.opKind(i)] ?? '');
   o.free();
-  return isInstruction && (encoding === EncodingKind.Legacy || encoding === EncodingKind.VEX);
+  if (
+    !isInstruction ||
+    isReservedNop ||
+    decoderOption !== 0 ||
+    VIA.test(Code[code] ?? '') ||
+    kinds.some((k) => /^(k|kp1|tmm|sibmem|bnd)(_|$)|mpx|mib/.test(k))
+  )
+    return false;
+  return encoding === EncodingKind.Legacy || encoding === EncodingKind.VEX;
 }
 
 function draw(random: () => number, bits: 16 | 32 | 64): Uint8Array {
