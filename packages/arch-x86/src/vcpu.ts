@@ -20,7 +20,7 @@ import { disassemble } from './asm/disassemble.ts';
 import { vcpuCells } from './cells.ts';
 import { Cpuid, type CpuidTable } from './cpuid/cpuid.ts';
 import type { DeviceAccesses } from './emulator/accesses.ts';
-import { type Emulated, Emulator, type OnceResult } from './emulator/emulator.ts';
+import { copyFrom, type Emulated, Emulator, type OnceResult } from './emulator/emulator.ts';
 import { emulationFailure, hardwareExit } from './emulator/failure.ts';
 import { executeOnce } from './emulator/once.ts';
 import { PortAccess } from './emulator/ports.ts';
@@ -150,6 +150,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
       poison: this.memoryRules.poison,
       walksWrite: this.memoryRules.walksWrite,
       lengthAt: (at, avail) => this.#lengthAt(at, avail),
+      copyFrom: (pa, size, out) => copyFrom(p.vm, pa, size, out),
     });
     this.cpu = p.cpu(this.port);
     this.state = new X86State(this.cpu, host.i32);
@@ -164,6 +165,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     this.msrs = new Msrs(this, p.msrs, p.filter);
     this.tsc = new Tsc(this, this.state, p.model.tscKhz);
     this.events = new Events(this, p.vm.ask(eventRules)(undefined));
+    this.port.watch = this.events.debug;
     this.memory = new X86LinearMemory(this.port, this.state, host);
     this.#names = new RegisterNames(this);
     this.cells = vcpuCells(this);

@@ -174,7 +174,7 @@ const piece = (n: readonly number[]): Piece => {
 };
 
 /** KVM's copy from a slot's memory; it fails like a plain load of the VMM would, and the access is MMIO then. */
-function copyFrom(vm: Vm, gpa: number, size: number, out: Pair): boolean {
+export function copyFrom(vm: Vm, gpa: number, size: number, out: Pair): boolean {
   const bytes = vm.memory.load(gpa, size);
   if (!(bytes instanceof Uint8Array)) return false;
   out.lo = 0;

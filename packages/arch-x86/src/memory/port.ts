@@ -4,7 +4,7 @@
  * allocates, throws, asks a point or makes a mapping (engine.md 9).
  */
 import { type HostMemory, type KernelBus, Miss, type Stage2 } from '@faultyard/core';
-import { Access, type AccessInfo, type AccessPort, type Resolution, Resolved } from '@faultyard/engine';
+import { Access, type AccessInfo, type AccessKind, type AccessPort, type Resolution, Resolved } from '@faultyard/engine';
 import type { DeviceAccesses } from '../emulator/accesses.ts';
 import { FL } from '../isa/flags.ts';
 import { CTX_SUPERVISOR, CTX_SUPERVISOR_AC, CTX_USER, Seg } from '../isa/layout.ts';
@@ -24,6 +24,7 @@ import { canonical, follow, type Paging, type PagingModel, pagingOf, pcidOf } fr
 import type { Tlb, TlbHit } from './tlb.ts';
 import {
   denied,
+  errorCode,
   type TableReader,
   WalkEnd,
   type WalkEndCode,
@@ -59,6 +60,11 @@ export interface PortParts {
   readonly walksWrite: boolean;
   /** Length of the instruction at a host address, of which `avail` bytes are on its page; 0 if it goes beyond them. */
   readonly lengthAt: (at: number, avail: number) => number;
+  /**
+   * KVM's copy of up to 8 bytes from a slot's memory through the VMM's own mapping; `false` when the host cannot read
+   * there. Absent: what stage 2 has mapped is all there is.
+   */
+  readonly copyFrom?: (pa: number, size: number, out: Pair) => boolean;
 }
 
 /** The context of the accesses that instructions make by themselves. */
@@ -75,6 +81,8 @@ export class X86Port implements AccessPort, TableReader {
   readonly fault: AccessFault = accessFault();
   /** Stage 2 in force: of address space 0, or of SMM's. */
   stage2: Stage2;
+  /** Data breakpoints: told of every access of instructions. */
+  watch: { access(lo: number, hi: number, size: number, kind: AccessKind): void } | undefined = undefined;
   /** While a nested guest with paging of its own runs: its second stage, and the same without any effect. */
   nested: { readonly acting: SecondStage; readonly silent: SecondStage } | undefined = undefined;
   readonly #p: PortParts;
@@ -92,6 +100,20 @@ export class X86Port implements AccessPort, TableReader {
   readonly silent: TableReader = {
     readTable: (pa, size, out) => this.#read(pa, size, out, false),
     markTable: () => WalkEnd.Done,
+  };
+  /**
+   * Reads tables as KVM's walker does (arch/x86/kvm/mmu/paging_tmpl.h): through the VMM's mapping, never for writing; A
+   * and D of tables in read-only memory stay as they are.
+   */
+  readonly #software: TableReader = {
+    readTable: (pa, size, out) => {
+      const end = this.#read(pa, size, out, false);
+      return end !== WalkEnd.Done && this.#p.copyFrom?.(pa, size, out) ? WalkEnd.Done : end;
+    },
+    markTable: (pa, lo) => {
+      const end = this.markTable(pa, lo);
+      return end === WalkEnd.Stage2 ? WalkEnd.Done : end;
+    },
   };
   /** High half of the address that counts: 0 outside long mode. */
   #hi = 0;
@@ -144,6 +166,7 @@ export class X86Port implements AccessPort, TableReader {
       const lastHi = last >>> 0 < a.lo >>> 0 ? (a.hi + 1) | 0 : a.hi;
       if (!canonical(s, a.hi) || !canonical(s, lastHi)) return this.#refuse(a, a.hi, Cause.NonCanonical);
     }
+    if (!(a.cls & AccessClass.System)) this.watch?.access(a.lo, s.code === 8 ? a.hi : 0, a.size, a.kind);
     if (a.ctx !== CTX_USER || a.cls & AccessClass.System || a.size === 1 || !this.checksAlignment) return 0;
     if ((a.lo & (naturalAlignment(a.size) - 1)) === 0) return 0;
     return this.#refuse(a, a.hi, Cause.Alignment);
@@ -226,6 +249,7 @@ export class X86Port implements AccessPort, TableReader {
       hit.attributes = PAGE.Writable | PAGE.User | PAGE.Dirty;
       return true;
     }
+    if (this.emulating && second === undefined) return this.#translateInSoftware(a, hi, want);
     const { tlb } = this.#p;
     const pcid = pcidOf(s);
     const fetch = (want & WANT.Fetch) !== 0;
@@ -250,6 +274,18 @@ export class X86Port implements AccessPort, TableReader {
       return false;
     }
     this.#walkEnded(r);
+    return false;
+  }
+  /** KVM's emulator walks afresh; a table that it cannot read is a page that is not present. */
+  #translateInSoftware(a: AccessInfo, hi: number, want: number): boolean {
+    const p = this.#paging;
+    const r = this.#result;
+    const end = walk(p, a.lo, hi, want, this.#software, r);
+    this.#hit.pa = r.pa;
+    this.#hit.attributes = r.attributes;
+    if (end === WalkEnd.Done) return true;
+    describe(this.fault, a, hi, Cause.PageFault);
+    this.fault.errorCode = end === WalkEnd.Fault ? r.errorCode : errorCode(p, 0, want);
     return false;
   }
   #walkEnded(r: WalkResult): void {
