@@ -24,15 +24,17 @@ import { copyFrom, type Emulated, Emulator, type OnceResult } from './emulator/e
 import { emulationFailure, hardwareExit } from './emulator/failure.ts';
 import { executeOnce } from './emulator/once.ts';
 import { PortAccess } from './emulator/ports.ts';
+import { completeLoad } from './emulator/simple.ts';
 import { Events } from './events/events.ts';
 import { events as eventRules } from './events/points.ts';
 import { GuardWord, type PluginGuards } from './guard-bits.ts';
+import { InstructionCache, type Known } from './instruction-cache.ts';
 import { Intercepts } from './intercepts.ts';
 import { decodeInstruction, MAX_INSTRUCTION } from './isa/decode.ts';
 import { FL } from './isa/flags.ts';
 import type { X86Isa } from './isa/isa.ts';
 import { CTX_SUPERVISOR, CTX_SUPERVISOR_AC, CTX_USER } from './isa/layout.ts';
-import type { AccessFault } from './memory/access-fault.ts';
+import { type AccessFault, Cause } from './memory/access-fault.ts';
 import { type FaultVcpu, guestFault, hostFault, type Outcome, serve } from './memory/fault.ts';
 import type { LinearMemory } from './memory/linear.ts';
 import { X86LinearMemory } from './memory/linear-memory.ts';
@@ -230,12 +232,28 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     return Stop.Slice;
   }
 
+  /** A device access that a plain move made, which needs no second execution: it leaves as it stands. */
+  #leavesSimply(): boolean {
+    const { port, core } = this;
+    if (!port.deviceFilled || port.emulating || this.events.debug.careful) return false;
+    const known = this.#known();
+    const a = known && this.#cache.simple(known);
+    if (!a || a.write !== core.device.write) return false;
+    this.emulator.leaveSimply(a);
+    if (a.write) {
+      this.state.advance(a.length);
+      this.retired++;
+    }
+    return true;
+  }
+
   /** What follows a stretch of generated code. */
   #leave(leave: number): NextStep {
     const { cpu } = this;
     this.retired += cpu.retired;
     if (leave === Leave.Budget) return Next.Run;
     if (leave === Leave.Fault) {
+      if (this.port.fault.cause === Cause.Device && this.#leavesSimply()) return Next.Device;
       const next = this.faulted();
       // an exception costs one, or a guest that does nothing else would use up no budget
       if (next === Next.Run) this.retired++;
@@ -309,6 +327,15 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   }
   complete(): Outcome {
     if (this.ports.waits) return drive(this.ports.resume());
+    if (this.emulator.simple) {
+      const a = this.emulator.takeSimple();
+      if (!a) return undefined;
+      const { device } = this.core;
+      completeLoad(this.state, a, device.lo, device.hi);
+      this.state.advance(a.length);
+      this.debt++;
+      return undefined;
+    }
     return this.emulator.waits ? drive(this.emulator.resume()) : undefined;
   }
   /** KVM's emulator takes the instruction at pc, whose access `f` led outside memory. */
@@ -436,13 +463,28 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   // ---- the instruction at pc ---------------------------------------------------------------------------------------
 
   instruction(): Instruction {
+    return this.#known()?.instruction ?? this.#decoded(this.#instruction);
+  }
+  /** The cached instruction at pc; `undefined` where its code is not at hand. */
+  #known(): Known | undefined {
+    const at = this.cpu.codeAt();
+    if (at < 0 || (at & (PAGE_SIZE - 1)) > PAGE_SIZE - 16) return undefined;
+    const s = this.state;
+    const { dv } = this.vm.host;
+    return this.#cache.find(dv, at, s.pcLo, s.pcHi, s.ipLo, this.#mode, this.#decode);
+  }
+  readonly #cache: InstructionCache = new InstructionCache();
+  readonly #decode = (into: Instruction): void => {
+    this.#decoded(into);
+  };
+  #decoded(into: Instruction): Instruction {
     const s = this.state;
     const n = this.codeBytes(s.pcLo, s.pcHi, this.#bytes);
     return decodeInstruction(
       this.#bytes.subarray(0, n),
       this.#mode,
       join(s.ipLo, s.ipHi),
-      this.#instruction,
+      into,
       this.#model.vendor,
     );
   }
@@ -516,6 +558,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   dispose(): void {
     this.cpu.dispose();
     this.#instruction.free();
+    this.#cache.dispose();
   }
 }
 

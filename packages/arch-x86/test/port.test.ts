@@ -282,7 +282,6 @@ describe('outside memory', () => {
     });
   });
   test.each<[string, bigint, AccessKind, object]>([
-    ['no device there', VA + 0x100n, Read, { size: 4 }],
     ['a read-modify-write', VA, ReadWrite, { size: 4 }],
     ['16 bytes', VA, Read, { size: 16 }],
     ['an instruction that KVM does not emulate', VA, Read, { size: 8, cls: AccessClass.NotEmulated }],
@@ -292,6 +291,15 @@ describe('outside memory', () => {
       cause: Cause.Device,
       gpa: HOLE + Number(va - VA),
     });
+  });
+  test('no device there -> the access stands ready for an exit, and fails', () => {
+    const m = withDevice();
+    expect(m.access(VA + 0x100n, Read, { size: 4 })).toMatchObject({ gpa: HOLE + 0x100, device: true });
+    const a = m.info(VA + 0x100n, Read, { size: 4 });
+    expect(m.port.deviceLoad(HOLE + 0x100, 4, a, { lo: 0, hi: 0 })).toBe(-1);
+    expect(m.port.deviceFilled).toBe(true);
+    expect(m.device).toMatchObject({ gpa: HOLE + 0x100, size: 4, write: false, port: false });
+    expect(m.port.fault.cause).toBe(Cause.Device);
   });
   test('a part of an access that crosses pages -> not a device of its own', () => {
     const m = withDevice(HOLE, 0x2000);

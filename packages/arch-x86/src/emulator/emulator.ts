@@ -18,6 +18,7 @@ import { type AccessFault, accessFault } from '../memory/access-fault.ts';
 
 import type { Pair } from '../state.ts';
 import { DeviceAccesses, type Piece } from './accesses.ts';
+import type { SimpleAccess } from './simple.ts';
 
 /** What the emulator needs of its vCPU. */
 export interface Emulated {
@@ -56,7 +57,9 @@ export class Emulator {
   readonly #v: Emulated;
   readonly accesses: DeviceAccesses;
   /** The exit that userspace has: a load to be answered, or a store that is made. */
-  #waiting: 'load' | 'store' | undefined = undefined;
+  #waiting: 'load' | 'store' | 'simple' | undefined = undefined;
+  /** The plain load whose answer is awaited; none for a plain store, which is done. */
+  #simple: SimpleAccess | undefined = undefined;
   /** The access that began it. */
   #fault: AccessFault = accessFault();
 
@@ -87,6 +90,22 @@ export class Emulator {
       return yield* this.#go();
     }
     return this.#stores();
+  }
+  /** A plain move left with a device access in `Vcpu.device`; a store is done. */
+  leaveSimply(a: SimpleAccess): void {
+    this.#waiting = 'simple';
+    this.#simple = a.write ? undefined : a;
+  }
+  /** The plain load whose answer is there, its instruction at pc; taken by the one who asks. */
+  takeSimple(): SimpleAccess | undefined {
+    const a = this.#simple;
+    this.#simple = undefined;
+    this.#waiting = undefined;
+    return a;
+  }
+  /** Whether what is out is a plain move. */
+  get simple(): boolean {
+    return this.#waiting === 'simple';
   }
   /** An exit of this emulator is out. */
   get waits(): boolean {
@@ -146,6 +165,7 @@ export class Emulator {
         stores: this.accesses.stores.map(plain),
         wanted: this.accesses.wanted ? [plain(this.accesses.wanted)] : [],
         fault: { ...this.#fault },
+        simple: this.#simple ? [{ ...this.#simple }] : [],
       }),
       write: (v) => {
         const s = v as unknown as Saved;
@@ -155,17 +175,19 @@ export class Emulator {
         this.accesses.stores = s.stores.map(piece);
         this.accesses.wanted = s.wanted.map(piece)[0];
         this.#fault = { ...s.fault };
+        this.#simple = s.simple[0];
       },
     };
   }
 }
 
 interface Saved {
-  readonly waiting: 'nothing' | 'load' | 'store';
+  readonly waiting: 'nothing' | 'load' | 'store' | 'simple';
   readonly loads: readonly number[][];
   readonly stores: readonly number[][];
   readonly wanted: readonly number[][];
   readonly fault: AccessFault;
+  readonly simple: readonly SimpleAccess[];
 }
 const plain = (p: Piece): number[] => [p.linearLo, p.linearHi, p.gpa, p.size, p.lo, p.hi];
 const piece = (n: readonly number[]): Piece => {

@@ -3,7 +3,7 @@
  * when userspace runs the vCPU again; string accesses go through the emulator: OUTS leaves element by element with its
  * registers already moved, REP INS asks for as many elements as fit and then stores them.
  */
-import { type Exit, PAGE_SIZE, type Plain, Stop, type Task } from '@faultyard/core';
+import { type Exit, PAGE_SIZE, type Plain, type Stop, type Task } from '@faultyard/core';
 import { type Instruction, OpKind } from 'iced-x86';
 import { FL } from '../isa/flags.ts';
 import { R, Seg } from '../isa/layout.ts';

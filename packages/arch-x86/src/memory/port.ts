@@ -3,8 +3,15 @@
  * walk, stage 2 through core's table, in-kernel devices, and the record of what could not be served. Nothing here
  * allocates, throws, asks a point or makes a mapping (engine.md 9).
  */
-import { type HostMemory, type KernelBus, Miss, type Stage2 } from '@faultyard/core';
-import { Access, type AccessInfo, type AccessKind, type AccessPort, type Resolution, Resolved } from '@faultyard/engine';
+import { type DeviceAccess, type HostMemory, type KernelBus, Miss, type Stage2 } from '@faultyard/core';
+import {
+  Access,
+  type AccessInfo,
+  type AccessKind,
+  type AccessPort,
+  type Resolution,
+  Resolved,
+} from '@faultyard/engine';
 import type { DeviceAccesses } from '../emulator/accesses.ts';
 import { FL } from '../isa/flags.ts';
 import { CTX_SUPERVISOR, CTX_SUPERVISOR_AC, CTX_USER, Seg } from '../isa/layout.ts';
@@ -51,7 +58,7 @@ export interface PortParts {
   readonly host: HostMemory;
   readonly vcpu: number;
   /** The pending device access to fill. */
-  readonly device: { gpa: number; size: number; write: boolean; lo: number; hi: number };
+  readonly device: Pick<DeviceAccess, 'gpa' | 'port' | 'count' | 'size' | 'write' | 'lo' | 'hi'>;
   readonly poison: PoisonRules;
   /**
    * The CPU's walks reach their tables for writing, whether or not A or D is to be set: nested paging of AMD (APM volume
@@ -214,8 +221,7 @@ export class X86Port implements AccessPort, TableReader {
     describe(this.fault, a, this.#hi, this.#causeOf(frame, hole));
     this.fault.gpa = pa;
     if (!hole || exec || kind === Access.ReadWrite || a.size !== this.#whole) return Resolved.Fault;
-    if (a.size > 8 || a.cls & AccessClass.NotEmulated || !this.#p.bus.covers(pa, a.size))
-      return Resolved.Fault;
+    if (a.size > 8 || a.cls & AccessClass.NotEmulated) return Resolved.Fault;
     out.gpa = pa;
     out.cache = keep && a.hi === this.#hi;
     return Resolved.Device;
@@ -441,13 +447,32 @@ export class X86Port implements AccessPort, TableReader {
 
   deviceLoad(gpa: number, size: number, a: AccessInfo, value: Pair): number {
     if (this.emulating) return this.emulating.load(gpa, size, value) < 0 ? this.#noDevice(gpa, a) : 0;
-    return this.#p.bus.load(gpa, size, this.#p.vcpu, value) ? 0 : this.#noDevice(gpa, a);
+    if (this.#p.bus.load(gpa, size, this.#p.vcpu, value)) return 0;
+    return this.#toUserspace(gpa, size, a, false, 0, 0);
   }
   deviceStore(gpa: number, size: number, a: AccessInfo, lo: number, hi: number): number {
     if (this.emulating) return this.emulating.store(gpa, size, lo, hi);
-    return this.#p.bus.store(gpa, size, this.#p.vcpu, lo, hi) ? 0 : this.#noDevice(gpa, a);
+    if (this.#p.bus.store(gpa, size, this.#p.vcpu, lo, hi)) return 0;
+    return this.#toUserspace(gpa, size, a, true, lo, hi);
   }
+  /** Fills the device access for an exit, in case that is all there is to the instruction. */
+  #toUserspace(gpa: number, size: number, a: AccessInfo, write: boolean, lo: number, hi: number): -1 {
+    const d = this.#p.device;
+    d.gpa = gpa;
+    d.port = false;
+    d.count = 1;
+    d.size = size;
+    d.write = write;
+    d.lo = lo;
+    d.hi = hi;
+    this.#noDevice(gpa, a);
+    this.deviceFilled = a.size === size;
+    return -1;
+  }
+  /** The access that failed last was a single one of a device, and stands in `Vcpu.device`. */
+  deviceFilled = false;
   #noDevice(gpa: number, a: AccessInfo): -1 {
+    this.deviceFilled = false;
     describe(this.fault, a, this.#wide(a) ? a.hi : 0, Cause.Device);
     this.fault.gpa = gpa;
     return -1;

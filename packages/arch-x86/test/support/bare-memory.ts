@@ -58,7 +58,7 @@ export class BareMemory {
   });
   readonly bus: KernelBus = new KernelBus();
   readonly tlb: Tlb = new Tlb();
-  readonly device = { gpa: 0, size: 0, write: false, lo: 0, hi: 0 };
+  readonly device = { gpa: 0, port: false, count: 1, size: 0, write: false, lo: 0, hi: 0 };
   readonly port: X86Port;
   readonly state: X86State;
   readonly memory: X86LinearMemory;
