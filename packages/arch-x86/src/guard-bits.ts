@@ -1,6 +1,7 @@
 /** Guard bits of generated code: the architecture's follow its state, plugins' are claimed and are state (a cell). */
 import { type Contribution, FaultyardError } from '@faultyard/core';
 import { FL } from './isa/flags.ts';
+import type { Intercepts } from './intercepts.ts';
 import { Guard, PLUGIN_GUARDS } from './isa/guards.ts';
 import type { GuardDef } from './points.ts';
 import { CR0, CR4, type X86State } from './state.ts';
@@ -9,9 +10,11 @@ import { CR0, CR4, type X86State } from './state.ts';
 const OWN_GUARDS = 2 ** PLUGIN_GUARDS - 1;
 
 /** Guard bits for the current state (`isa/guards.ts` says what each means). */
-function guardBits(s: X86State): number {
+function guardBits(s: X86State, i: Intercepts | undefined): number {
   const { cr0, cr4 } = s;
   let g = 0;
+  if (i?.has('pushf') || i?.has('popf')) g |= 1 << Guard.Pushf;
+  if (i?.has('pause')) g |= 1 << Guard.Pause;
   if (cr0 & (CR0.EM | CR0.TS) || !(cr4 & CR4.OSFXSR)) g |= 1 << Guard.Sse;
   if (cr0 & (CR0.EM | CR0.TS)) g |= 1 << Guard.X87;
   if (cr0 & CR0.PE && (s.other & FL.VM ? s.iopl < 3 : s.cpl > s.iopl)) g |= 1 << Guard.Iopl;
@@ -65,9 +68,9 @@ export class GuardWord {
   get #word(): number {
     return this.#i32[this.#at] as number;
   }
-  /** Replaces the architecture's bits. */
-  follow(s: X86State): void {
-    this.#i32[this.#at] = (this.#word & ~OWN_GUARDS) | guardBits(s);
+  /** Replaces the architecture's bits: after a change of state, and of what plugins intercept. */
+  follow(s: X86State, intercepts?: Intercepts): void {
+    this.#i32[this.#at] = (this.#word & ~OWN_GUARDS) | guardBits(s, intercepts);
   }
   /** Sets or clears a plugin's bit. @throws FaultyardError FY_ARGUMENT for one that nobody claimed. */
   set(bit: number, on: boolean): void {

@@ -6,13 +6,19 @@ import type { InterceptName } from './points.ts';
 export class Intercepts {
   readonly #by = new Map<string, ReadonlySet<InterceptName>>();
   #any: ReadonlySet<InterceptName> = new Set();
+  readonly #changed: () => void;
 
+  /** @param changed told of every change: some instructions leave generated code only while somebody wants them. */
+  constructor(changed: () => void = () => undefined) {
+    this.#changed = changed;
+  }
   /** Sets what a plugin wants to see, in place of what it wanted before. */
   set(plugin: string, what: Iterable<InterceptName>): void {
     const wanted = new Set(what);
     if (wanted.size) this.#by.set(plugin, wanted);
     else this.#by.delete(plugin);
     this.#any = new Set([...this.#by.values()].flatMap((s) => [...s]));
+    this.#changed();
   }
   /** What a plugin wants to see. */
   of(plugin: string): ReadonlySet<InterceptName> {
@@ -32,5 +38,6 @@ export class Intercepts {
     this.#any = new Set();
     for (const [plugin, s] of Object.entries(v as Readonly<Record<string, readonly InterceptName[]>>))
       this.set(plugin, s);
+    this.#changed();
   }
 }

@@ -41,6 +41,8 @@ export function guard(v: X86Vcpu, n: number): NextStep {
       return v.raise(Vector.NM);
     case Guard.Iopl:
     case Guard.Rdtsc:
+    case Guard.Pushf:
+    case Guard.Pause:
       return dispatch(v, v.instruction());
     default: {
       const next = n >= PLUGIN_GUARDS ? v.intercepted('guard', n) : undefined;

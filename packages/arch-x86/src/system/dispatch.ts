@@ -13,6 +13,7 @@ import { CACHE_OPERATIONS } from './cache.ts';
 import { CONTROL_OPERATIONS, isControlRegister, movControl } from './control.ts';
 import { CPUID_OPERATIONS } from './cpuid.ts';
 import { isDebugRegister, movDebug } from './debug-registers.ts';
+import { ENTER_OPERATIONS } from './enter.ts';
 import { FAST_CALL_OPERATIONS } from './fast-calls.ts';
 import { HALT_OPERATIONS } from './halt.ts';
 import { INTERRUPT_FLAG_OPERATIONS } from './interrupt-flag.ts';
@@ -71,6 +72,7 @@ const TABLE: ReadonlyMap<Mnemonic, Operation> = new Map(
     XSAVE_OPERATIONS,
     X87_OPERATIONS,
     MMX_OPERATIONS,
+    ENTER_OPERATIONS,
   ].flatMap((chapter) => [...chapter]),
 );
 
