@@ -10,7 +10,6 @@ import type { Expr, I32, I64, Slot } from '@faultyard/engine';
 import { Guard } from './guards.ts';
 import type { Operands, Row } from './row.ts';
 import { Slow } from './slow.ts';
-import { bitAt } from './values.ts';
 
 /** Low and high half of an XMM register or of 16 bytes of memory. */
 type Halves = readonly [lo: I64, hi: I64];
@@ -105,15 +104,23 @@ function moveQuad(o: Operands): void {
   }
 }
 
-/** MASKMOVDQU: bytes whose mask byte has its top bit set. What a fault leaves written is written again. */
+/** Bytes of `v` whose mask byte has its top bit set, the others of `old`. */
+function merged(o: Operands, old: I64, v: I64, mask: I64): I64 {
+  const { b } = o;
+  const tops = b.and(b.shrU(mask, b.c32(7)), b.c64(0x0101_0101, 0x0101_0101));
+  const chosen = b.let(b.mul(tops, b.c64(255, 0)));
+  return b.or(b.and(old, b.not(chosen)), b.and(v, chosen));
+}
+/** MASKMOVDQU: all 16 bytes must be writable, whatever the mask says. */
 function maskMove(o: Operands): void {
   const { b } = o;
   b.guard(Guard.Sse);
   const at = b.let(o.linear(16, true));
-  for (let i = 0; i < 16; i++) {
-    const byte = (n: number): I32 => b.elem('v', o.slot(n), i, 1);
-    b.when(bitAt(b, byte(2), 7), () => b.store(1, b.add(at, b.c64(i)), byte(1)));
-  }
+  const old = b.loads(8, 2, at) as I64[];
+  const parts = ([0, 8] as const).map((n, i) =>
+    b.let(merged(o, old[i] as I64, half(o, o.slot(1), n), half(o, o.slot(2), n))),
+  );
+  b.stores(8, at, parts);
 }
 
 /** Instructions that `system/dispatch.ts` performs. */

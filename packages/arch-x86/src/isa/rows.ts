@@ -13,6 +13,7 @@ import { HINT_ROWS } from './rows-hints.ts';
 import { MOVE_ROWS } from './rows-move.ts';
 import { MULTIPLY_ROWS } from './rows-multiply.ts';
 import { SHIFT_ROWS } from './rows-shift.ts';
+import { SSE_SPREAD_ROWS } from './rows-sse-spread.ts';
 import { STACK_ROWS } from './rows-stack.ts';
 import { STRING_ROWS } from './rows-string.ts';
 import { SYSTEM_ROWS } from './rows-system.ts';
@@ -37,4 +38,5 @@ export const ROWS: readonly Row[] = [
   ...HINT_ROWS,
   ...SYSTEM_ROWS,
   ...X87_SSE_ROWS,
+  ...SSE_SPREAD_ROWS,
 ];

@@ -40,8 +40,7 @@ function addressOf(m: Machine, u: UsedMemory): bigint {
 const BIT_TESTS: ReadonlySet<Mnemonic> = new Set([Mnemonic.Bt, Mnemonic.Bts, Mnemonic.Btr, Mnemonic.Btc]);
 
 /** A bit string that a register indexes may be accessed anywhere around its address. */
-const isBitString = (i: Instruction): boolean =>
-  BIT_TESTS.has(i.mnemonic) && i.op1Kind === OpKind.Register;
+const isBitString = (i: Instruction): boolean => BIT_TESTS.has(i.mnemonic) && i.op1Kind === OpKind.Register;
 
 /**
  * Whether the recorded access, made in 64-bit mode, is one through SS: a push or pop, or an operand based on RSP or RBP

@@ -54,6 +54,8 @@ interface Draft {
   memory: Memory | undefined;
   /** Linear address of the explicit memory operand. */
   at: number;
+  /** The target may be refused: the stack takes what is pushed, for no manual says which is looked at first. */
+  wild: boolean;
 }
 
 const encoders = new Map<number, Encoder>();
@@ -99,6 +101,7 @@ function attempt(form: UserForm, n: number): UserCase | undefined {
     pokes: [],
     memory: undefined,
     at: 0,
+    wild: form.bits === 16 && /Call_rel32/.test(form.name),
   };
   d.memory = fillOperands(i, form, next, rip);
   if (form.prefix === 'lock') i.hasLockPrefix = true;
@@ -192,7 +195,8 @@ const highByte = (i: Instruction): boolean => i.op0Register >= 5 && i.op0Registe
 /** Where an instruction may go: an INT3 outside the current instruction, or nowhere. */
 function codeAddress(d: Draft): bigint {
   const { next } = d;
-  if (oneIn(next, 10)) return pick(next, [bits64(next), 1n << 47n, 0n, BigInt(WINDOW)]);
+  d.wild = oneIn(next, 10);
+  if (d.wild) return pick(next, [bits64(next), 1n << 47n, 0n, BigInt(WINDOW)]);
   const base = Number(segmentBase(d.env, Seg.CS));
   const all = d.env.bits === 16 ? 0xff00 : CODE_SIZE - 0x100;
   const to = (d.env.bits === 16 ? CODE_PAGE - 0x8000 : CODE_BASE) + (next() % all);
@@ -219,6 +223,8 @@ function placeMemory(d: Draft, m: Memory): void {
   const bytes = MemorySizeExt.size(i.memorySize) || 8;
   d.at = place(next, bytes);
   if (/aps_|apd_|dqa_|Movnt|16b/.test(d.code) && !oneIn(next, 8)) d.at &= ~15;
+  // the lower bound may trap before the upper one is looked at
+  if (/^Bound/.test(d.code)) d.at &= ~7;
   const size = BigInt(m.size);
   const wide = (v: bigint): bigint => BigInt.asUintN(Number(size), v);
   const offset = wide(BigInt(d.at) - segmentBase(d.env, m.segment));
@@ -274,7 +280,8 @@ function placeImplied(d: Draft): void {
   if (d.i.isStackInstruction || /^Leave|^Enter/.test(code)) placeStack(d);
 }
 function placeStack(d: Draft): void {
-  const at = (bytes: number): bigint => BigInt(place(d.next, bytes)) - segmentBase(d.env, Seg.SS);
+  const at = (bytes: number): bigint =>
+    BigInt(d.wild ? WINDOW + 0x800 : place(d.next, bytes)) - segmentBase(d.env, Seg.SS);
   // the frame's operand may stand on the stack pointer: then that is placed already
   setLow(d, RSP, stackBits(d), at(8));
   if (/^Leave|^Enter/.test(d.code)) setLow(d, RBP, stackBits(d), at(8));
@@ -309,11 +316,12 @@ function afterMemory(d: Draft): void {
   const { next, code, i } = d;
   if (d.memory) {
     const bytes = MemorySizeExt.size(i.memorySize);
+    const target = /^(Jmp|Call)_rm/.test(code) ? codeAddress(d) : undefined;
     if (d.i.isStackInstruction) {
       // a stack pointer that is part of the address is placed with it
       if (d.memory.base !== RSP) placeStackBeside(d);
     }
-    if (/^(Jmp|Call)_rm/.test(code)) pokeValue(d, d.at, bytes, codeAddress(d));
+    if (target !== undefined) pokeValue(d, d.at, bytes, target);
     else if (/^Bound/.test(code)) pokeBounds(d, bytes / 2);
     else if (/^Cmpxchg(8b|16b)/.test(code)) pokePair(d, bytes / 2);
     else if (/^Cmpxchg/.test(code) && oneIn(next, 2)) pokeValue(d, d.at, bytes, get(d, RAX));
