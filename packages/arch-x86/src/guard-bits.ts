@@ -1,7 +1,7 @@
 /** Guard bits of generated code: the architecture's follow its state, plugins' are claimed and are state (a cell). */
 import { type Contribution, FaultyardError } from '@faultyard/core';
-import { FL } from './isa/flags.ts';
 import type { Intercepts } from './intercepts.ts';
+import { FL } from './isa/flags.ts';
 import { Guard, PLUGIN_GUARDS } from './isa/guards.ts';
 import type { GuardDef } from './points.ts';
 import { CR0, CR4, type X86State } from './state.ts';

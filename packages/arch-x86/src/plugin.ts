@@ -135,12 +135,12 @@ function instructionsOf(
 
 /** The row of a plugin's instruction; what TypeScript carries out gets the next slow operation. */
 function rowOf(d: InstructionDef, plugin: string, operations: Operation[]): Row {
-  const { name, codes, feature, sem, run } = d;
+  const { name, codes, encodings = [], feature, sem, run } = d;
   if ((sem === undefined) === (run === undefined)) {
     const why = `its instruction ${name} must have either sem or run`;
     throw new FaultyardError('FY_PLUGIN_INVALID', { plugin, why });
   }
-  const of = { name, codes, ...(feature === undefined ? {} : { feature }) };
+  const of = { name, codes, encodings, ...(feature === undefined ? {} : { feature }) };
   if (sem) return { ...of, sem: (o, rep) => sem(o, rep) };
   const op = Slow.Plugin + operations.length;
   operations.push((v, i) => (run as Operation)(v, i));

@@ -4,7 +4,7 @@
  */
 import { definePoint, type Exit, listOf, type Point, type Stop, type Task } from '@faultyard/core';
 import type { Instruction } from 'iced-x86';
-import type { Operands, Repeat } from './isa/row.ts';
+import type { Encoding, Operands, Repeat } from './isa/row.ts';
 import type { Model } from './model.ts';
 import type { MsrDef } from './msr/def.ts';
 import type { NextStep } from './next.ts';
@@ -14,14 +14,19 @@ import type { X86Vcpu } from './vcpu.ts';
 /**
  * An instruction that a plugin adds. With `sem` it runs in generated code; with `run` it leaves to TypeScript, which
  * carries it out as the package's own slow instructions do: everything that can fault first, then state, then
- * `state.advance(i.length)`. Its encodings are those iced-x86 knows (names of `Code`); rows of the package that list the
- * same code give way to it.
+ * `state.advance(i.length)`. Its encodings are those iced-x86 knows (names of `Code`; rows of the package that list the
+ * same code give way to it), or its own.
  */
 export interface InstructionDef {
   /** Unique and readable: `vmrun`. */
   readonly name: string;
-  /** Names of iced-x86 `Code` values. */
+  /** Names of iced-x86 `Code` values; may be empty beside `encodings`. */
   readonly codes: readonly string[];
+  /**
+   * Encodings that iced-x86 does not know. `run` gets an instruction of the code each is like, else of code UD2, with
+   * its own length.
+   */
+  readonly encodings?: readonly Encoding[];
   /** Feature it needs; where the model lacks it, it is #UD. */
   readonly feature?: string;
   sem?(o: Operands, rep: Repeat): void;

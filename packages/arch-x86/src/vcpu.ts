@@ -30,7 +30,7 @@ import { events as eventRules } from './events/points.ts';
 import { GuardWord, type PluginGuards } from './guard-bits.ts';
 import { InstructionCache, type Known } from './instruction-cache.ts';
 import { Intercepts } from './intercepts.ts';
-import { decodeInstruction, MAX_INSTRUCTION } from './isa/decode.ts';
+import { MAX_INSTRUCTION } from './isa/decode.ts';
 import { FL } from './isa/flags.ts';
 import type { X86Isa } from './isa/isa.ts';
 import { CTX_SUPERVISOR, CTX_SUPERVISOR_AC, CTX_USER } from './isa/layout.ts';
@@ -94,7 +94,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   readonly ports: PortAccess = new PortAccess(this);
   readonly memoryRules: MemoryRules;
   /** What plugins want to see of this vCPU. */
-  readonly intercepts: Intercepts = new Intercepts();
+  readonly intercepts: Intercepts = new Intercepts(() => this.guards.follow(this.state, this.intercepts));
   readonly cells: readonly Cell[];
   readonly #model: Model;
   readonly #operations: VcpuParts['operations'];
@@ -423,7 +423,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
       this.#alignment = this.port.checksAlignment;
       this.cpu.flush(CTX_USER);
     }
-    this.guards.follow(s);
+    this.guards.follow(s, this.intercepts);
     this.events.debug.follow();
     this.#attention = true;
   }
@@ -480,13 +480,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   #decoded(into: Instruction): Instruction {
     const s = this.state;
     const n = this.codeBytes(s.pcLo, s.pcHi, this.#bytes);
-    return decodeInstruction(
-      this.#bytes.subarray(0, n),
-      this.#mode,
-      join(s.ipLo, s.ipHi),
-      into,
-      this.#model.vendor,
-    );
+    return this.isa.instruction(this.#bytes.subarray(0, n), this.#mode, join(s.ipLo, s.ipHi), into);
   }
   /** Fetches up to `to.length` bytes of code at a linear address without any effect; how many there are. */
   codeBytes(lo: number, hi: number, to: Uint8Array): number {
@@ -508,13 +502,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   }
   #lengthAt(at: number, avail: number): number {
     const n = Math.min(avail, MAX_INSTRUCTION);
-    const i = decodeInstruction(
-      this.vm.host.u8.subarray(at, at + n),
-      this.#mode,
-      0n,
-      this.#instruction,
-      this.#model.vendor,
-    );
+    const i = this.isa.instruction(this.vm.host.u8.subarray(at, at + n), this.#mode, 0n, this.#instruction);
     return i.isInvalid && n < MAX_INSTRUCTION ? 0 : i.length;
   }
   /** Low half of argument `n` (0..3) of the slow operation under way. */

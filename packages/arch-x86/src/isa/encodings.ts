@@ -3,12 +3,12 @@
  * known code in its place.
  */
 import {
-  type Code,
+  Code,
   CodeExt,
   Decoder,
   DecoderError,
   EncodingKind,
-  Instruction,
+  type Instruction,
   MandatoryPrefix,
   OpCodeTableKind,
 } from 'iced-x86';
@@ -88,7 +88,7 @@ export type Match = 'no' | 'more' | number;
 
 /**
  * Whether `bytes` (all that are at hand, up to 15) begin with the encoding. If so, `into` becomes the instruction with
- * its operands, of its own length and of the code it is like (INVALID if it has no operands).
+ * its operands, of its own length and of the code it is like (UD2 if it has no operands).
  */
 export function matchEncoding(
   e: ParsedEncoding,
@@ -113,11 +113,9 @@ export function matchEncoding(
     if ((byte ^ (e.value[i] as number)) & (e.mask[i] as number)) return 'no';
   }
   if (!e.like) {
-    const plain = new Instruction();
-    into.code = plain.code;
+    into.code = Code.Ud2;
     into.length = at + n;
     into.ip = ip;
-    plain.free();
     return at + n;
   }
   const { opcode, code } = e.like;

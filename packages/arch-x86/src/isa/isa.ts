@@ -27,7 +27,7 @@ export interface X86Isa extends Isa {
   /**
    * The instruction that starts `bytes` (up to 15 of them count), decoded as at offset `ip` of the code segment into
    * `into`, which is returned: code INVALID if it is none, or does not end within them. One of added encodings has the
-   * code it is like, and its own length.
+   * code it is like (UD2 without operands), and its own length.
    */
   instruction(bytes: Uint8Array, mode: number, ip: bigint, into: Instruction): Instruction;
 }
