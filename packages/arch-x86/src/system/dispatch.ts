@@ -1,6 +1,7 @@
 /** Which function performs which system instruction (Slow.System, Slow.Port). */
 import { type Instruction, Mnemonic } from 'iced-x86';
 import { RETURN_OPERATIONS } from '../events/return.ts';
+import { SMM_OPERATIONS } from '../events/smm.ts';
 import { SOFTWARE_OPERATIONS } from '../events/software.ts';
 import type { Machine } from '../machine.ts';
 import { rdmsr, wrmsr } from '../msr/instructions.ts';
@@ -16,12 +17,14 @@ import { isDebugRegister, movDebug } from './debug-registers.ts';
 import { ENTER_OPERATIONS } from './enter.ts';
 import { FAST_CALL_OPERATIONS } from './fast-calls.ts';
 import { HALT_OPERATIONS } from './halt.ts';
+import { HYPERCALL_OPERATIONS } from './hypercall.ts';
 import { INTERRUPT_FLAG_OPERATIONS } from './interrupt-flag.ts';
 import { MMX_OPERATIONS } from './mmx.ts';
 import { isSegmentRegister } from './operand.ts';
 import type { Operation, Operations } from './operation.ts';
 import { PORT_OPERATIONS } from './port.ts';
 import { PROTECTION_KEY_OPERATIONS } from './protection-keys.ts';
+import { RANDOM_OPERATIONS } from './random.ts';
 import { TIME_OPERATIONS } from './time.ts';
 import { TLB_OPERATIONS } from './tlb.ts';
 import { WAITING_OPERATIONS } from './waiting.ts';
@@ -61,6 +64,9 @@ const TABLE: ReadonlyMap<Mnemonic, Operation> = new Map(
     INTERRUPT_FLAG_OPERATIONS,
     SOFTWARE_OPERATIONS,
     RETURN_OPERATIONS,
+    SMM_OPERATIONS,
+    HYPERCALL_OPERATIONS,
+    RANDOM_OPERATIONS,
     CPUID_OPERATIONS,
     TIME_OPERATIONS,
     HALT_OPERATIONS,
