@@ -13,7 +13,7 @@ import { effective, reach } from './operand.ts';
 import type { Operation, Operations } from './operation.ts';
 
 /** Writable bits of MXCSR: 15:0, and MM (misaligned exception mask) on AMD's processors, as MXCSR_MASK says. */
-export const mxcsrMask = (m: Machine): number => (m.cpuid.has('misalignsse') ? 0x2_ffff : 0xffff);
+export const mxcsrMask = (m: Machine): number => (m.model.vendor === 'AMD' ? 0x2_ffff : 0xffff);
 
 /** An operation on `bytes` of memory. */
 interface OnMemory {
