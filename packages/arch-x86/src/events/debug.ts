@@ -8,6 +8,7 @@
  * DEBUGCTL.BTF has no effect: KVM lets no guest set it (svm.c and vmx.c, MSR_IA32_DEBUGCTLMSR).
  */
 import type { Plain } from '@faultyard/core';
+import { Access, type AccessKind } from '@faultyard/engine';
 import { FL } from '../isa/flags.ts';
 import type { Machine } from '../machine.ts';
 import { Next, type NextStep } from '../next.ts';
@@ -154,9 +155,10 @@ export class Debug {
     return bits;
   }
   /** An instruction accesses `size` bytes at a linear address: data breakpoints that it hits trap behind it. */
-  access(lo: number, hi: number, size: number, write: boolean): void {
+  access(lo: number, hi: number, size: number, kind: AccessKind): void {
     if (!this.watching || !this.#inside) return;
     const s = this.#m.state;
+    const write = kind !== Access.Read;
     const dr7 = s.sysLo(SR.DR7);
     for (let n = 0; n < 4; n++) {
       const how = rw(dr7, n);

@@ -334,6 +334,7 @@ export class Events {
       if (!s.raised) {
         this.#current = undefined;
         this.#drop(d);
+        if (d.vector === Vector.DB && d.kind !== 'software') this.debug.clearGeneralDetect();
         this.taken = true;
         for (const r of this.#rules) r.delivered?.(this.#m, d);
         return Next.Run;
@@ -416,7 +417,6 @@ export class Events {
   #injectException(): NextStep {
     const x = this.exception;
     this.deliverPayload();
-    if (x.vector === Vector.DB) this.debug.clearGeneralDetect();
     x.pending = false;
     x.injected = true;
     if (exceptionType(x.vector) === 'fault') this.#m.state.other |= FL.RF;
