@@ -1,5 +1,18 @@
 /** An x86-64 vCPU for Faultyard: registers, instructions, segments, paging, exceptions, CPUID, MSRs and KVM's emulator. */
 
+export {
+  type Assembled,
+  type AssembleOptions,
+  type AssemblyText,
+  type AsmTemplate,
+  asm,
+  asm16,
+  asm32,
+  assemble,
+} from './asm/assemble.ts';
+export { AssemblyError, type Diagnostic } from './asm/assembly-error.ts';
+export { type Disassembled, type DisassembleOptions, disassemble } from './asm/disassemble.ts';
+export type { Bits } from './asm/forms.ts';
 export type { CpuidEntry } from './cpuid/cpuid.ts';
 export type { Operands, Repeat, Row, Width } from './isa/row.ts';
 export type { Machine } from './machine.ts';

@@ -59,3 +59,12 @@ export const DR7_FIELDS: readonly FieldDef[] = [
   ]),
   ...bits({ L0: 0, G0: 1, L1: 2, G1: 3, L2: 4, G2: 5, L3: 6, G3: 7, LE: 8, GE: 9, GD: 13 }),
 ];
+/** EFER (APM volume 2, 3.1.7). */
+export const EFER_FIELDS: readonly FieldDef[] = bits({
+  SCE: 0,
+  LME: 8,
+  LMA: 10,
+  NXE: 11,
+  SVME: 12,
+  FFXSR: 14,
+});

@@ -2,7 +2,14 @@
 import type { RegisterInfo } from '@faultyard/core';
 import { lowByte, Seg, type SegNumber } from './isa/layout.ts';
 import type { FieldDef } from './msr/def.ts';
-import { CR0_FIELDS, CR4_FIELDS, DR6_FIELDS, DR7_FIELDS, RFLAGS_FIELDS } from './register-fields.ts';
+import {
+  CR0_FIELDS,
+  CR4_FIELDS,
+  DR6_FIELDS,
+  DR7_FIELDS,
+  EFER_FIELDS,
+  RFLAGS_FIELDS,
+} from './register-fields.ts';
 import { high, join, low, SR } from './state.ts';
 import type { X86Vcpu } from './vcpu.ts';
 
@@ -189,6 +196,8 @@ export class RegisterNames {
     this.#system('cr3', SR.CR3, 'Page table root');
     this.#system('cr4', SR.CR4, 'Control register 4', CR4_FIELDS);
     this.#system('cr8', SR.CR8, 'Task priority');
+    // set whole, LMA too: WRMSR's rules are not for debuggers
+    this.#system('efer', SR.EFER, 'Extended features', EFER_FIELDS);
     this.#system('xcr0', SR.XCR0, 'Enabled state components');
     this.#system('pkru', SR.PKRU, 'Rights of protection keys');
     for (let n = 0; n < 4; n++)
@@ -234,7 +243,7 @@ export class RegisterNames {
             msrs.read(d.index, true);
             return join(msrs.value.lo, msrs.value.hi);
           },
-          ...(d.slot !== undefined || d.write === undefined || d.name === 'EFER'
+          ...(d.slot !== undefined || d.write === undefined
             ? {
                 write: (x: bigint): void => {
                   const rip = this.#v.pc;

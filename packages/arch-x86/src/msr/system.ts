@@ -1,4 +1,5 @@
 /** System-call, segment-base and control MSRs of both vendors. */
+import { EFER_FIELDS } from '../register-fields.ts';
 import { CR0, EFER, SR } from '../state.ts';
 import { type MsrAccess, type MsrDef, MsrResult, type MsrResultCode } from './def.ts';
 import { beyondPhysical, canonicalOnly, constant, ignored, refused, unsupported, zeroOnly } from './rules.ts';
@@ -85,14 +86,7 @@ export const SYSTEM_MSRS: readonly MsrDef[] = [
     index: 0xc000_0080,
     name: 'EFER',
     doc: 'Extended features: SYSCALL, long mode, no-execute',
-    fields: [
-      ['FFXSR', 14, 14],
-      ['SVME', 12, 12],
-      ['NXE', 11, 11],
-      ['LMA', 10, 10],
-      ['LME', 8, 8],
-      ['SCE', 0, 0],
-    ],
+    fields: EFER_FIELDS,
     read: (a) => {
       a.lo = a.vcpu.state.sysLo(SR.EFER);
       a.hi = 0;
