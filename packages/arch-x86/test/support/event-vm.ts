@@ -102,7 +102,7 @@ export function eventVm(o: X86PluginOptions & { readonly plugins?: readonly AnyP
     0x00cf_f300_0000_ffffn,
     0x00af_fb00_0000_ffffn,
   ];
-  gdt.forEach((d, i) => put(VM.gdt + 8 * i, d));
+  for (const [i, d] of gdt.entries()) put(VM.gdt + 8 * i, d);
   put(VM.gdt + 0x28, (BigInt(VM.tss) << 16n) | 0x0000_8b00_0000_0067n);
   put(VM.tss + 4, BigInt(VM.stack));
   for (let v = 0; v < 256; v++) {
