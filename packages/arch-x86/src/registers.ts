@@ -93,7 +93,8 @@ export class RegisterNames {
       },
     };
     this.#add('rip', { bits: 64, group: 'general', doc: 'Instruction pointer' }, ip);
-    for (const alias of ['pc', 'eip', 'ip']) this.#by.set(alias, ip);
+    this.#add('pc', { bits: 64, group: 'general', doc: 'RIP, under the name every architecture has' }, ip);
+    for (const alias of ['eip', 'ip']) this.#by.set(alias, ip);
     const flags: Access = {
       read: () => BigInt(s.flags >>> 0),
       write: (x) => {

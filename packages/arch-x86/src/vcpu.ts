@@ -125,6 +125,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   /** In {@link enter}: what it has retired is not in the vCPU's time yet. */
   #inside = false;
   #context = -1;
+  #disposed = false;
   #mode = -1;
   #alignment = false;
   readonly #instruction: Instruction = new Instruction();
@@ -544,6 +545,8 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   }
   /** Gives the vCPU's block in host memory back. */
   dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
     this.cpu.dispose();
     this.#instruction.free();
     this.#cache.dispose();
