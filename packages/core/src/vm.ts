@@ -63,7 +63,7 @@ export interface VmOptions<P extends readonly AnyPlugin[]> {
 export type Verdict =
   | { readonly verdict: 'run' }
   | { readonly verdict: 'stop'; readonly why: string }
-  | { readonly verdict: 'answer'; readonly value: bigint | number };
+  | { readonly verdict: 'answer'; readonly value: bigint | number | readonly (bigint | number)[] };
 
 /** Go on. */
 export const resume: Verdict = { verdict: 'run' };
@@ -71,8 +71,8 @@ export const resume: Verdict = { verdict: 'run' };
 export function stop(why: string): Verdict {
   return { verdict: 'stop', why };
 }
-/** Answer the pending load with `value` and go on. */
-export function answer(value: bigint | number): Verdict {
+/** Answer the pending load with `value` (of a string port access: its values in order) and go on. */
+export function answer(value: bigint | number | readonly (bigint | number)[]): Verdict {
   return { verdict: 'answer', value };
 }
 

@@ -107,7 +107,7 @@ export class Ride<M extends Machine = Machine> {
   }
 
   /** Answers a load exit. */
-  answer(exit: Exit, value: bigint | number): void {
+  answer(exit: Exit, value: bigint | number | readonly (bigint | number)[]): void {
     this.#vcpu(exit.vcpu).answer(exit, value);
   }
 
