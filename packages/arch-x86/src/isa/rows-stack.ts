@@ -39,6 +39,12 @@ function setFrame(o: Operands, w: Width, v: Expr): void {
   else b.setElem('r', R.RBP, 0, 2, v);
 }
 
+/** A 16-bit stack offset with the upper half of ESP, which pushes leave. */
+function besideUpper(o: Operands, offset: I64): Expr {
+  const { b } = o;
+  return b.or(b.and(b.elem('r', R.RSP, 0, 4), b.c32(0xffff_0000 | 0)), b.wrap(offset));
+}
+
 /** ENTER without nesting; deeper levels are left to the vCPU (AMD64 APM volume 3, ENTER). */
 function enter(o: Operands, w: Width): void {
   const { b, f } = o;
@@ -54,7 +60,7 @@ function enter(o: Operands, w: Width): void {
   b.rmw(w as 8, at, keep as (v: I64) => I64);
   b.rmw(w as 8, o.linearAt(Seg.SS, end, w, true), keep as (v: I64) => I64);
   b.store(w, at, old);
-  setFrame(o, w, sized(o, w, frame));
+  setFrame(o, w, w === 4 && o.stackSize === 2 ? besideUpper(o, frame) : sized(o, w, frame));
   setStackPointer(o, end);
 }
 function leave(o: Operands, w: Width): void {

@@ -116,7 +116,8 @@ function maskMove(o: Operands): void {
   const { b } = o;
   b.guard(Guard.Sse);
   const at = b.let(o.linear(16, true));
-  const old = b.loads(8, 2, at) as I64[];
+  // reads that check for writing, too: a fault is one of a write
+  const old = ([0, 8] as const).map((n) => b.rmw(8, b.add(at, b.c64(n)), (v) => v));
   const parts = ([0, 8] as const).map((n, i) =>
     b.let(merged(o, old[i] as I64, half(o, o.slot(1), n), half(o, o.slot(2), n))),
   );

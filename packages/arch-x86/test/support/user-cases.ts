@@ -195,8 +195,10 @@ const highByte = (i: Instruction): boolean => i.op0Register >= 5 && i.op0Registe
 /** Where an instruction may go: an INT3 outside the current instruction, or nowhere. */
 function codeAddress(d: Draft): bigint {
   const { next } = d;
-  d.wild = oneIn(next, 10);
-  if (d.wild) return pick(next, [bits64(next), 1n << 47n, 0n, BigInt(WINDOW)]);
+  if (oneIn(next, 10)) {
+    d.wild = true;
+    return pick(next, [bits64(next), 1n << 47n, 0n, BigInt(WINDOW)]);
+  }
   const base = Number(segmentBase(d.env, Seg.CS));
   const all = d.env.bits === 16 ? 0xff00 : CODE_SIZE - 0x100;
   const to = (d.env.bits === 16 ? CODE_PAGE - 0x8000 : CODE_BASE) + (next() % all);
@@ -222,7 +224,11 @@ function placeMemory(d: Draft, m: Memory): void {
   const { next, i } = d;
   const bytes = MemorySizeExt.size(i.memorySize) || 8;
   d.at = place(next, bytes);
-  if (/aps_|apd_|dqa_|Movnt|16b/.test(d.code) && !oneIn(next, 8)) d.at &= ~15;
+  // what is not aligned is within reach: no manual says which is looked at first
+  if (/aps_|apd_|dqa_|dup_|Movnt|16b/.test(d.code))
+    d.at = oneIn(next, 8) ? WINDOW + 0x800 + (next() & 63) : d.at & ~15;
+  // the code region holds no targets
+  if (m.segment === Seg.CS && d.env.bits !== 64) d.wild = true;
   // the lower bound may trap before the upper one is looked at
   if (/^Bound/.test(d.code)) d.at &= ~7;
   const size = BigInt(m.size);
@@ -240,7 +246,7 @@ function placeMemory(d: Draft, m: Memory): void {
   const small = (): bigint => BigInt((next() % 2000) - 1000);
   const { scale } = m;
   if (m.base === undefined && m.index === undefined) {
-    const far = m.ip && BigInt.asIntN(33, offset - d.rip) !== BigInt.asIntN(m.size, offset - d.rip);
+    const far = m.ip && BigInt.asIntN(32, offset - d.rip) !== BigInt.asIntN(m.size, offset - d.rip);
     i.memoryDisplacement =
       m.disp === 8 ? offset : displacement(d, m, far ? d.rip + BigInt(immediate(next, 31)) : offset);
     return;

@@ -16,17 +16,17 @@ const NAMES = [
 function unsaid(
   c: UserCase,
   fault: UserFault | undefined,
-): ReadonlySet<'flags' | 'address' | 'registers' | 'window'> {
+): ReadonlySet<'flags' | 'page' | 'registers' | 'window'> {
   const code = c.form.split(' ')[1] ?? '';
   if (!fault) return new Set();
   // Intel's REP CMPS and SCAS bring back the flags of their start (SDM volume 2, REP)
   if (/^(Cmps|Scas)[bwdq]_/.test(code) && / rep/.test(c.form)) return new Set(['flags']);
   // one push or pop after the other, or all at once
-  if (/^Pusha/.test(code)) return new Set(['address', 'window']);
-  if (/^Popa/.test(code)) return new Set(['address', 'registers']);
+  if (/^Pusha/.test(code)) return new Set(['page', 'window']);
+  if (/^Popa/.test(code)) return new Set(['page', 'registers']);
   if (/^Enter/.test(code)) return new Set(['window']);
   // in one piece, or in two
-  if (/^Maskmovdqu/.test(code)) return new Set(['address']);
+  if (/^Maskmovdqu/.test(code)) return new Set(['page']);
   // the return address may be there before the target is looked at
   if (/^Call/.test(code) && fault.vector === 13) return new Set(['window']);
   return new Set();
@@ -47,7 +47,7 @@ export function difference(c: UserCase, want: UserResult, got: UserResult): stri
   const hex = (v: bigint | number | undefined): string => (v ?? 0).toString(16);
   const skip = unsaid(c, want.fault);
   const end = (f: UserFault | undefined): string =>
-    ending(f && skip.has('address') ? { ...f, address: 0n } : f);
+    ending(f && skip.has('page') ? { ...f, error: 0, address: 0n } : f);
   note('end', end(want.fault), end(got.fault));
   note('rip', hex(want.state.rip), hex(got.state.rip));
   const defined = skip.has('flags') ? FL.DF : ~c.undefinedFlags;
