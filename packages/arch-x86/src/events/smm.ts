@@ -116,7 +116,7 @@ function rsm(m: Machine, i: Instruction): NextStep {
     if (!(yield* leave(m))) m.events.requestShutdown('kvm');
     m.attend();
     return undefined;
-  });
+  }, true);
 }
 
 /** RSM. */
