@@ -76,6 +76,10 @@ export interface OpCodec<N extends OpName = OpName> {
   encode(arg: OpMap[N]['arg'], out: DataView, user: UserSpace): void;
   /** Writes a result into the struct, or where it points (KVM_GET_*). Without it the result is ioctl's own. */
   result?(r: OpMap[N]['result'], out: DataView, user: UserSpace): void;
+  /** What ioctl returns beside a result in the structure (KVM_GET_MSRS: how many). Default 0. */
+  ret?(r: OpMap[N]['result']): number;
+  /** What KVM writes although the operation is refused (E2BIG: how much room is needed). */
+  refused?(target: Vm | Vcpu, out: DataView): void;
 }
 
 /** Definition of an operation. */
@@ -162,6 +166,7 @@ export class Ops {
     const bytes = arg instanceof Uint8Array ? arg.slice() : new Uint8Array();
     const on = 'vcpus' in target ? 'vm' : 'vcpu';
     const user = userSpace('vcpus' in target ? target : (target.vm as Vm));
+    let refused: (() => void) | undefined;
     try {
       const d = this.all.find((x) => x.ioctl === number && x.on === on) as OpDef<OpName> | undefined;
       const refuse = (errno: Errno, why: string): never => {
@@ -176,16 +181,15 @@ export class Ops {
       if (!codec) return refuse('ENOTTY', 'it has no form in bytes');
       if (bytes.length < codec.size) refuse('EFAULT', `its structure has ${codec.size} bytes`);
       const view = new DataView(bytes.buffer);
+      refused = codec.refused && ((): void => codec.refused?.(target, view));
       const r = this.call(target, d.name, codec.decode(view, user));
       if (codec.result) codec.result(r, view, user);
-      return { ret: codec.result || typeof r !== 'number' ? 0 : r, bytes };
+      return { ret: codec.ret?.(r) ?? (codec.result || typeof r !== 'number' ? 0 : r), bytes };
     } catch (e) {
-      if (e instanceof Error && e.name === 'KvmError')
-        return {
-          ret: -1,
-          errno: (e as KvmError).errno,
-          bytes: arg instanceof Uint8Array ? arg.slice() : bytes,
-        };
+      if (e instanceof Error && e.name === 'KvmError') {
+        refused?.();
+        return { ret: -1, errno: (e as KvmError).errno, bytes };
+      }
       throw e;
     }
   }

@@ -121,6 +121,14 @@ export class Cpuid {
   get entries(): readonly CpuidEntry[] {
     return [...this.#entries.values()];
   }
+  /** Entries with the bits that follow the state, as KVM_GET_CPUID2 gives them (KVM keeps them in the entries). */
+  get current(): readonly CpuidEntry[] {
+    return this.entries.map((e) => {
+      this.query(e.function, e.index);
+      const [eax = 0, ebx = 0, ecx = 0, edx = 0] = this.regs;
+      return { ...e, eax, ebx, ecx, edx };
+    });
+  }
   /** Replaces all entries (KVM_SET_CPUID2). */
   set(entries: readonly CpuidEntry[]): void {
     this.#entries = new Map(entries.map((e) => [key(e.function, e.index), { ...e }]));

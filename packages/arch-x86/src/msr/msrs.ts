@@ -69,12 +69,13 @@ export class Msrs {
   readonly #access: MsrAccess;
   readonly #slots = new Map<MsrDef, number>();
   readonly #values: Int32Array;
-  readonly #filter: MsrFilter;
+  /** The VM's filter. */
+  readonly filter: MsrFilter;
 
   constructor(v: X86Vcpu, table: MsrTable, filter: MsrFilter) {
     this.table = table;
     this.#v = v;
-    this.#filter = filter;
+    this.filter = filter;
     this.#access = { vcpu: v, index: 0, host: false, lo: 0, hi: 0 };
     for (const [i, d] of table.stored.entries()) this.#slots.set(d, i);
     this.#values = new Int32Array(2 * table.stored.length);
@@ -119,7 +120,7 @@ export class Msrs {
     a.host = host;
     a.lo = 0;
     a.hi = 0;
-    if (!host && !this.#filter.allows(a.index, false)) return MsrResult.Filtered;
+    if (!host && !this.filter.allows(a.index, false)) return MsrResult.Filtered;
     const d = this.table.find(index);
     if (!d || (d.exists && !d.exists(this.#v))) return this.#unknown(host, true, d);
     const r = d.read ? d.read(a) : this.#stored(d, a);
@@ -136,7 +137,7 @@ export class Msrs {
     a.host = host;
     a.lo = lo | 0;
     a.hi = hi | 0;
-    if (!host && !this.#filter.allows(a.index, true)) return MsrResult.Filtered;
+    if (!host && !this.filter.allows(a.index, true)) return MsrResult.Filtered;
     const d = this.table.find(index);
     if (!d || (d.exists && !d.exists(this.#v))) return this.#unknown(host, (lo | hi) === 0, d);
     const r = d.write ? d.write(a) : (d.check?.(a) ?? MsrResult.Ok);
