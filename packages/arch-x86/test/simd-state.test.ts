@@ -5,6 +5,7 @@
 import { createVm, type Vcpu, type Vm } from '@faultyard/core';
 import { afterEach, describe, expect, test } from 'vitest';
 import { assemble, type ModelName, x86 } from '../src/index.ts';
+import { longGuest } from './support/long-guest.ts';
 
 const AREA = 0x4000;
 const OTHER = 0x6000;
@@ -35,39 +36,10 @@ function real(text: string, model: ModelName = 'zen3'): Vcpu {
   return v;
 }
 
-/** Loads 64-bit code at 1000h, reached from real mode, with the first GiB identity-mapped. */
+/** Loads 64-bit code at 1000h. */
 function long(text: string, model: ModelName = 'zen3'): Vcpu {
-  vm = createVm({ arch: x86({ model }), memslots: [{ gpa: 0n, size: 0x1_0000n }] });
-  const v = vm.vcpus[0] as Vcpu;
-  vm.poke(0xd000, 0xe023n);
-  vm.poke(0xe000, 0xf023n);
-  vm.poke(0xf000, 0xe3n);
-  vm.poke(0x708, 0x00af_9b00_0000_ffffn);
-  vm.poke(0x710, 0x00cf_9300_0000_ffffn);
-  vm.write(0x6f0, Uint8Array.of(0x17, 0, 0, 7, 0, 0));
-  const enter = `.code16
-    lgdt [6f0h]
-    mov eax, 0d000h
-    mov cr3, eax
-    mov eax, 40620h
-    mov cr4, eax
-    mov ecx, 0c0000080h
-    rdmsr
-    or eax, 100h
-    wrmsr
-    mov eax, 80050033h
-    mov cr0, eax
-    mov ax, 10h
-    mov ds, ax
-    mov es, ax
-    mov ss, ax
-    mov esp, 8000h`;
-  const bytes = assemble(enter, { origin: 0x800 }).bytes;
-  // jmp 8:1000h
-  vm.write(0x800, Uint8Array.of(...bytes, 0xea, 0, 0x10, 8, 0));
-  vm.write(0x1000, assemble(`${text}\nhlt`, { origin: 0x1000 }).bytes);
-  for (const [name, value] of Object.entries({ cs: 0, 'cs.base': 0, rip: 0x800 })) v.set(name, value);
-  return v;
+  vm = longGuest(text, model);
+  return vm.vcpus[0] as Vcpu;
 }
 
 /** Runs to HLT. */

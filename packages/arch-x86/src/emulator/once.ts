@@ -7,9 +7,10 @@ import type { X86Vcpu } from '../vcpu.ts';
 import type { DeviceAccesses } from './accesses.ts';
 import { Once, type OnceResult } from './emulator.ts';
 
-/** Carries out `Emulated.executeOnce`. */
+/** Carries out `Emulated.executeOnce`. What KVM's tables do not have (`Row.notEmulated`) does not begin. */
 export function executeOnce(v: X86Vcpu, accesses: DeviceAccesses): OnceResult {
   const { cpu, port } = v;
+  if (v.isa.table.codes[v.instruction().code]?.row.notEmulated) return Once.Cannot;
   port.emulating = accesses;
   const leave = cpu.step();
   let next: NextStep = Next.Run;

@@ -99,6 +99,7 @@ function carryChain(name: 'Adcx' | 'Adox'): Row {
   return {
     name: name.toLowerCase(),
     feature: 'adx',
+    notEmulated: true,
     codes: [`${name}_r32_rm32`, `${name}_r64_rm64`],
     sem(o) {
       const { b, width } = o;
@@ -146,6 +147,7 @@ export const BIT_ROWS: readonly Row[] = [
   {
     name: 'popcnt',
     feature: 'popcnt',
+    notEmulated: true,
     codes: SIZES.map((n) => `Popcnt_r${n}_rm${n}`),
     sem(o) {
       const { b } = o;
@@ -177,6 +179,7 @@ export const BIT_ROWS: readonly Row[] = [
   {
     name: 'crc32',
     feature: 'sse4_2',
+    notEmulated: true,
     codes: ['r32_rm8', 'r64_rm8', 'r32_rm16', 'r32_rm32', 'r64_rm64'].map((s) => `Crc32_${s}`),
     sem: crc32,
   },

@@ -18,6 +18,7 @@ function row(
   return {
     name: name.toLowerCase(),
     feature,
+    notEmulated: true,
     codes: encodings(name, kinds),
     sem(o) {
       o.b.guard(Guard.Vex);

@@ -3,6 +3,7 @@
  * atomic on one thread with LOCK or without; the decoder refuses LOCK where it is not allowed.
  */
 import type { Expr, I32, I64 } from '@faultyard/engine';
+import { AccessClass } from '../memory/access-class.ts';
 import { setAddFlags, setSubFlags, setZero } from './flag-setting.ts';
 import { R } from './layout.ts';
 import type { Operands, Row } from './row.ts';
@@ -77,7 +78,9 @@ function cmpxchg16b(o: Operands): void {
   const lo = b.rmw(8, at, (v) => v);
   const hi = b.load(8, b.add(at, b.c64(8)));
   const same = b.let(b.and(b.eq(lo, b.get(R.RAX)), b.eq(hi, b.get(R.RDX))));
-  b.stores(8, at, [b.select(same, b.get(R.RBX), lo), b.select(same, b.get(R.RCX), hi)]);
+  // KVM's emulator can do the reads of MMIO, but not the write
+  const written = [b.select(same, b.get(R.RBX), lo), b.select(same, b.get(R.RCX), hi)];
+  b.stores(8, at, written, { cls: AccessClass.NotEmulated });
   b.when(b.eqz(same), () => {
     b.set(R.RAX, lo);
     b.set(R.RDX, hi);
@@ -105,8 +108,6 @@ export const EXCHANGE_ROWS: readonly Row[] = [
     name: 'cmpxchg16b',
     feature: 'cx16',
     codes: ['Cmpxchg16b_m128'],
-    // its write-back to MMIO is what KVM's emulator cannot do
-    notEmulated: true,
     sem: cmpxchg16b,
   },
 ];

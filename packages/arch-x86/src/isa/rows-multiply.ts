@@ -174,6 +174,7 @@ export const MULTIPLY_ROWS: readonly Row[] = [
   {
     name: 'mulx',
     feature: 'bmi2',
+    notEmulated: true,
     codes: ['VEX_Mulx_r32_r32_rm32', 'VEX_Mulx_r64_r64_rm64'],
     sem(o) {
       const { b, width } = o;

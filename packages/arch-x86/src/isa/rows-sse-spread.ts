@@ -54,9 +54,21 @@ const signs =
 
 /** The rows. */
 export const SSE_SPREAD_ROWS: readonly Row[] = [
-  { name: 'movsldup', feature: 'sse3', codes: ['Movsldup_xmm_xmmm128'], sem: spreadDwords(false) },
-  { name: 'movshdup', feature: 'sse3', codes: ['Movshdup_xmm_xmmm128'], sem: spreadDwords(true) },
-  { name: 'movddup', feature: 'sse3', codes: ['Movddup_xmm_xmmm64'], sem: spreadQword },
+  {
+    name: 'movsldup',
+    notEmulated: true,
+    feature: 'sse3',
+    codes: ['Movsldup_xmm_xmmm128'],
+    sem: spreadDwords(false),
+  },
+  {
+    name: 'movshdup',
+    notEmulated: true,
+    feature: 'sse3',
+    codes: ['Movshdup_xmm_xmmm128'],
+    sem: spreadDwords(true),
+  },
+  { name: 'movddup', notEmulated: true, feature: 'sse3', codes: ['Movddup_xmm_xmmm64'], sem: spreadQword },
   { name: 'movmskps', feature: 'sse', codes: ['Movmskps_r32_xmm', 'Movmskps_r64_xmm'], sem: signs(4) },
   { name: 'movmskpd', feature: 'sse2', codes: ['Movmskpd_r32_xmm', 'Movmskpd_r64_xmm'], sem: signs(8) },
   { name: 'pmovmskb', feature: 'sse2', codes: ['Pmovmskb_r32_xmm', 'Pmovmskb_r64_xmm'], sem: signs(1) },

@@ -215,7 +215,12 @@ export class X86Port implements AccessPort, TableReader {
       out.cache = keep && a.hi === this.#hi && this.#host.cacheable(frame, write);
       return Resolved.Ram;
     }
-    if (device) return this.#emulated(device, a.lo, this.#hi, pa, out);
+    if (device) {
+      if (!(a.cls & AccessClass.NotEmulated)) return this.#emulated(device, a.lo, this.#hi, pa, out);
+      describe(this.fault, a, this.#hi, Cause.Device);
+      this.fault.gpa = pa;
+      return Resolved.Fault;
+    }
     if (frame === Miss.Poison) return this.#poisoned(a, gfn, pa, write, out);
     const hole = frame === Miss.None && this.stage2.slots.find(gfn, this.stage2.asId) === undefined;
     describe(this.fault, a, this.#hi, this.#causeOf(frame, hole));
