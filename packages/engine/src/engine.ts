@@ -71,7 +71,15 @@ function compiled(isa: Isa): Emitted {
     of = new Map();
     modules.set(isa.handlers, of);
   }
-  const shape = JSON.stringify([isa.unit, isa.recordSize, isa.fields, isa.files, isa.state, isa.contexts]);
+  const shape = JSON.stringify([
+    isa.unit,
+    isa.recordSize,
+    isa.fields,
+    isa.link,
+    isa.files,
+    isa.state,
+    isa.contexts,
+  ]);
   let m = of.get(shape);
   if (!m) {
     const interpreter = emitInterpreter(isa);

@@ -65,6 +65,11 @@ export interface Isa {
   /** Record size in bytes, a multiple of 8. With `unit: 1` bytes 2-3 (page offset) and 4 (length) are the engine's too. */
   readonly recordSize: number;
   readonly fields: Readonly<Record<string, RecordField>>;
+  /**
+   * Byte offset, a multiple of 4, of four bytes in which the records of handlers that do not look at them remember where
+   * they jump to; the decoder leaves them 0 there. With `unit: 1` only. Default: nothing is remembered.
+   */
+  readonly link?: number;
   /** Register files; the first is the main one (8-byte registers). */
   readonly files: Readonly<Record<string, RegisterFile>>;
   readonly state: Readonly<Record<string, StateVar>>;

@@ -12,6 +12,7 @@ import type { Isa } from './isa.ts';
 import { DIRECT_RECORDS, FIRST_HANDLER, IMPORTS, Inner, Special, signature } from './layout.ts';
 import type { FieldNode, FieldSlot, JumpOffset, Program } from './node.ts';
 import { pushOffset, scale } from './record-address.ts';
+import { jumpsIn, mayRead } from './record-use.ts';
 import { FunctionWriter, type Label } from './wasm/function.ts';
 import { signatureIndex } from './wasm/module.ts';
 import { I, I32, I64, L, Mem, Op } from './wasm/op.ts';
@@ -42,6 +43,8 @@ export class Loop extends Emitter {
   #budget: Label = 0;
   #lookup: Label = 0;
   #next: Label = 0;
+  /** Where the handler being emitted remembers the record it jumps to. */
+  #link: number | undefined;
 
   constructor(isa: Isa, layout: BlockLayout, variant: Variant) {
     super(new FunctionWriter(4), isa, layout, variant === 'fast');
@@ -205,10 +208,20 @@ export class Loop extends Emitter {
       w.end();
       const p = programs[n - FIRST_HANDLER];
       if (n < FIRST_HANDLER) this.#special(n);
-      else if (p) this.handler(p);
+      else if (p) {
+        this.#link = this.#linkOf(p);
+        this.handler(p);
+      }
     }
     w.end();
     this.#complete();
+  }
+
+  /** Where a record of this handler remembers the record it jumps to, if there is one such place and one such jump. */
+  #linkOf(p: Program): number | undefined {
+    const { link } = this.isa;
+    if (link === undefined || jumpsIn(p.statements) !== 1) return undefined;
+    return mayRead(p, link, link + 4) ? undefined : link;
   }
 
   /** Does the instruction over, or does it at all, by its function. */
@@ -363,29 +376,47 @@ export class Loop extends Emitter {
       this.#moveTo(1);
       w.end();
     } else {
-      this.#offset();
-      this.expr(offset.low);
-      w.op(I.add);
-      w.tee(this.#temp);
-      w.i32(4096);
-      w.op(I.ltU);
-      w.if();
-      w.get(this.#temp);
-      w.i32(2);
-      w.op(I.shl);
-      w.get(this.#page);
-      w.op(I.add);
-      w.mem(Mem.i32load, 0);
-      w.tee(this.#temp);
-      w.if();
+      const far = w.block();
+      if (this.#link === undefined) this.#findInPage(offset, far);
+      else {
+        const known = w.block();
+        w.get(this.#rec);
+        w.mem(Mem.i32load, this.#link);
+        w.tee(this.#temp);
+        w.brIf(known);
+        this.#findInPage(offset, far);
+        w.get(this.#rec);
+        w.get(this.#temp);
+        w.mem(Mem.i32store, this.#link);
+        w.end();
+      }
       this.#moveTo(1);
-      w.end();
       w.end();
     }
     this.pc(false);
     this.expr(offset.full);
     w.op(L.add);
     this.jumpTo();
+  }
+  /** Leaves the record that lies `offset` from this one in `temp`; goes to `far` if it is in another page or not decoded. */
+  #findInPage(offset: JumpOffset, far: Label): void {
+    const w = this.w;
+    this.#offset();
+    this.expr(offset.low);
+    w.op(I.add);
+    w.tee(this.#temp);
+    w.i32(4096);
+    w.op(I.geU);
+    w.brIf(far);
+    w.get(this.#temp);
+    w.i32(2);
+    w.op(I.shl);
+    w.get(this.#page);
+    w.op(I.add);
+    w.mem(Mem.i32load, 0);
+    w.tee(this.#temp);
+    w.op(I.eqz);
+    w.brIf(far);
   }
   protected override jumpTo(): void {
     const w = this.w;

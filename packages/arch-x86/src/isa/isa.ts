@@ -2,7 +2,7 @@
 import type { DecodeSite, Isa, StateVar } from '@faultyard/engine';
 import type { Instruction } from 'iced-x86';
 import { RecordDecoder } from './decode.ts';
-import { CONTEXTS, FIELDS, FILES, RECORD_SIZE, STATE } from './layout.ts';
+import { CONTEXTS, FIELDS, FILES, LINK, RECORD_SIZE, STATE } from './layout.ts';
 import type { Row } from './row.ts';
 import { ROWS } from './rows.ts';
 import { buildTable, type Table } from './table.ts';
@@ -61,6 +61,7 @@ export function x86Isa(options: X86IsaOptions = {}): X86Isa {
     unit: 1,
     recordSize: RECORD_SIZE,
     fields: FIELDS,
+    link: LINK,
     files: FILES,
     state: { ...STATE, ...options.state },
     contexts: CONTEXTS,

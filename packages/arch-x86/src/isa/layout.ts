@@ -90,6 +90,9 @@ export const FIELDS: Readonly<Record<string, RecordField>> = {
   segLastWrite: { at: 23, ty: 'u8' },
 };
 
+/** Where a record without a displacement remembers the record it jumps to. */
+export const LINK = 12;
+
 /**
  * Decode mode of the vCPU, as the engine keys predecoded code. Bits 1:0 default operand and address size (0 = 16,
  * 1 = 32, 2 = 64 bit); bit 2: the stack pointer is 32 bits wide (SS.B; always 0 with 64-bit code); bit 3: the segments

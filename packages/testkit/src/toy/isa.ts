@@ -110,8 +110,9 @@ function decode(site: DecodeSite, out: { handler: number }): number {
 export const toyIsa: Isa = {
   name: 'toy',
   unit: 1,
-  recordSize: 16,
+  recordSize: 24,
   fields: { d: { at: 5, ty: 'u8' }, n: { at: 6, ty: 'u8' }, imm: { at: 8, ty: 'i64' } },
+  link: 16,
   files: { r: { count: TOY_REGISTERS, size: 8 } },
   state: {},
   contexts: ['all'],
