@@ -1,10 +1,10 @@
 /** An x86-64 vCPU for Faultyard: registers, instructions, segments, paging, exceptions, CPUID, MSRs and KVM's emulator. */
 
 export {
+  type AsmTemplate,
   type Assembled,
   type AssembleOptions,
   type AssemblyText,
-  type AsmTemplate,
   asm,
   asm16,
   asm32,
@@ -14,14 +14,18 @@ export { AssemblyError, type Diagnostic } from './asm/assembly-error.ts';
 export { type Disassembled, type DisassembleOptions, disassemble } from './asm/disassemble.ts';
 export type { Bits } from './asm/forms.ts';
 export type { CpuidEntry } from './cpuid/cpuid.ts';
+export { GuestDebugControl } from './events/debug.ts';
+export { type InterruptSource, Shadow } from './events/events.ts';
+export { EventsValid, type X86VcpuEvents } from './events/ops.ts';
+export { Vector } from './events/vectors.ts';
 export type { Operands, Repeat, Row, Width } from './isa/row.ts';
 export type { Machine } from './machine.ts';
 export type { CpuidRow, Feature, Model, ModelName, X86Options } from './model.ts';
 export { type FieldDef, type MsrAccess, type MsrDef, MsrResult, type MsrResultCode } from './msr/def.ts';
-export { MsrExitReason } from './msr/exits.ts';
+export { answerMsr, MsrExitReason } from './msr/exits.ts';
 export type { MsrFilterRange, MsrFilterSetting } from './msr/filter.ts';
 export { Next, type NextStep } from './next.ts';
-export { type X86Api, type X86PluginOptions, x86 } from './plugin.ts';
+export { type X86Api, type X86Exit, type X86PluginOptions, x86 } from './plugin.ts';
 export * from './points.ts';
 export { Attr, CR0, CR4, EFER, type Pair, type Segment, SR, type X86State } from './state.ts';
 export { X86Vcpu } from './vcpu.ts';

@@ -1,6 +1,5 @@
 /** The architecture plugin: `x86({ model, … })`. */
 import {
-  type CapDef,
   type Contribution,
   definePlugin,
   FaultyardError,
@@ -10,8 +9,9 @@ import {
 } from '@faultyard/core';
 import { checkHandler, createEngine, type Engine } from '@faultyard/engine';
 import type { Instruction } from 'iced-x86';
+import { X86_CAPS } from './caps.ts';
 import { type CpuidTable, cpuidTable, ownCpuid } from './cpuid/cpuid.ts';
-import { EVENT_CAPS } from './events/ops.ts';
+import { EVENT_EXITS } from './events/exits.ts';
 import { PluginGuards } from './guard-bits.ts';
 import { type X86Isa, x86Isa } from './isa/isa.ts';
 import type { Row } from './isa/row.ts';
@@ -29,6 +29,9 @@ import { X86Vcpu } from './vcpu.ts';
 /** Options of {@link x86}. */
 export interface X86PluginOptions extends X86Options {}
 
+/** Exits that the architecture brings. */
+export type X86Exit = 'x86-rdmsr' | 'x86-wrmsr' | 'irq-window-open' | 'debug';
+
 /** What `vm.api(x86)` gives. */
 export interface X86Api {
   /** The resolved model. */
@@ -36,59 +39,6 @@ export interface X86Api {
   /** The MSR filter (KVM_X86_SET_MSR_FILTER). */
   readonly msrFilter: MsrFilter;
 }
-
-/** Capabilities of KVM/x86 that the architecture itself brings. */
-const CAPS: readonly CapDef[] = [
-  ...EVENT_CAPS,
-  {
-    name: 'ext-cpuid',
-    kvm: 'KVM_CAP_EXT_CPUID',
-    number: 7,
-    meaning: 'KVM_GET_SUPPORTED_CPUID and KVM_SET_CPUID2 exist',
-  },
-  {
-    name: 'mp-state',
-    kvm: 'KVM_CAP_MP_STATE',
-    number: 14,
-    meaning: 'KVM_GET_MP_STATE and KVM_SET_MP_STATE exist',
-  },
-  {
-    name: 'vcpu-events',
-    kvm: 'KVM_CAP_VCPU_EVENTS',
-    number: 41,
-    meaning: 'KVM_GET_VCPU_EVENTS and KVM_SET_VCPU_EVENTS exist',
-  },
-  {
-    name: 'debugregs',
-    kvm: 'KVM_CAP_DEBUGREGS',
-    number: 50,
-    meaning: 'KVM_GET_DEBUGREGS and KVM_SET_DEBUGREGS exist',
-  },
-  { name: 'xsave', kvm: 'KVM_CAP_XSAVE', number: 55, meaning: 'KVM_GET_XSAVE and KVM_SET_XSAVE exist' },
-  { name: 'xcrs', kvm: 'KVM_CAP_XCRS', number: 56, meaning: 'KVM_GET_XCRS and KVM_SET_XCRS exist' },
-  {
-    name: 'tsc-control',
-    kvm: 'KVM_CAP_TSC_CONTROL',
-    number: 60,
-    meaning: 'KVM_SET_TSC_KHZ takes any frequency',
-  },
-  { name: 'get-tsc-khz', kvm: 'KVM_CAP_GET_TSC_KHZ', number: 61, meaning: 'KVM_GET_TSC_KHZ exists' },
-  {
-    name: 'x86-user-space-msr',
-    kvm: 'KVM_CAP_X86_USER_SPACE_MSR',
-    number: 188,
-    enable: 'vm',
-    check: 1,
-    meaning: 'refused (1), unknown (2) or filtered (4) MSR accesses leave as KVM_EXIT_X86_RDMSR and WRMSR',
-  },
-  {
-    name: 'x86-msr-filter',
-    kvm: 'KVM_CAP_X86_MSR_FILTER',
-    number: 189,
-    meaning: 'KVM_X86_SET_MSR_FILTER exists',
-  },
-  { name: 'sregs2', kvm: 'KVM_CAP_SREGS2', number: 200, meaning: 'KVM_GET_SREGS2 and KVM_SET_SREGS2 exist' },
-];
 
 /** What plugins' instructions do, by number. */
 type Operation = (v: X86Vcpu, i: Instruction) => NextStep;
@@ -211,14 +161,14 @@ function share(vm: Vm, model: Model): Shared {
  * vm.vcpus[0]?.get('rip'); //=> 65520n
  * ```
  */
-export function x86(options: X86PluginOptions = {}): Plugin<'x86-rdmsr' | 'x86-wrmsr', X86Api> {
+export function x86(options: X86PluginOptions = {}): Plugin<X86Exit, X86Api> {
   const model = resolveModel(options);
-  return definePlugin<'x86-rdmsr' | 'x86-wrmsr', X86Api>({
+  return definePlugin<X86Exit, X86Api>({
     name: 'x86',
     core: '^1.0.0',
     summary: 'x86-64 vCPUs: real mode to long mode, paging, exceptions, CPUID and MSRs',
-    exits: MSR_EXITS,
-    caps: CAPS,
+    exits: { ...MSR_EXITS, ...EVENT_EXITS },
+    caps: X86_CAPS,
     ops: X86_OPS,
     arch: {
       name: 'x86',

@@ -26,6 +26,7 @@ import { executeOnce } from './emulator/once.ts';
 import { PortAccess } from './emulator/ports.ts';
 import { completeLoad } from './emulator/simple.ts';
 import { Events } from './events/events.ts';
+import { fillRunPage, takeRunPage } from './events/exits.ts';
 import { events as eventRules } from './events/points.ts';
 import { GuardWord, type PluginGuards } from './guard-bits.ts';
 import { InstructionCache, type Known } from './instruction-cache.ts';
@@ -191,6 +192,12 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
 
   // ---- running -----------------------------------------------------------------------------------------------------
 
+  fillRunPage(page: DataView): void {
+    fillRunPage(this, page);
+  }
+  takeRunPage(page: DataView, shown: boolean): Exit | undefined {
+    return takeRunPage(this, page, shown);
+  }
   prepare(): Exit | undefined {
     if (this.waiting && this.events.wakes()) this.waiting = false;
     this.#attention = true;
@@ -318,7 +325,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
 
   /** What KVM_CAP_X86_USER_SPACE_MSR asks for: reasons that leave to userspace. */
   get userSpaceMsrs(): number {
-    return 0;
+    return Number(this.vm.caps.argument('x86-user-space-msr'));
   }
 
   // ---- KVM's emulator ----------------------------------------------------------------------------------------------

@@ -89,6 +89,16 @@ export interface ArchVcpu {
   deadline(): number;
   /** Called before an entry: recompute pending interrupts and deliver them. May return an exit. */
   prepare(): Exit | undefined;
+  /**
+   * kvm_run's members beside the exit that KVM fills on every return (x86: if_flag, cr8, …). Asked when somebody looks at
+   * the page.
+   */
+  fillRunPage?(page: DataView): void;
+  /**
+   * KVM_RUN begins: what userspace wrote to those members. `shown`: it has seen what {@link fillRunPage} filled in; else
+   * only members that are userspace's own count. An exit ends KVM_RUN at once.
+   */
+  takeRunPage?(page: DataView, shown: boolean): Exit | undefined;
   /** Drops every derived translation (after restore, slot changes). */
   flush(): void;
   /**

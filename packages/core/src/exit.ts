@@ -24,7 +24,7 @@ export interface ExitMap {
   /** The one kind KVM lacks: the instruction budget of this run is used up. */
   budget: { readonly retired: number };
   /** KVM_EXIT_DEBUG (4): guest debugging stopped the vCPU. */
-  debug: { readonly why: 'breakpoint' | 'watchpoint' | 'step' };
+  debug: { readonly why: 'breakpoint' | 'watchpoint' | 'step'; readonly arch?: DebugExitArch };
   /** KVM_EXIT_SYSTEM_EVENT (24): 1 shutdown, 2 reset, 3 crash, 4 wakeup, 5 suspend. */
   'system-event': { readonly type: number; readonly data: readonly bigint[] };
   /** KVM_EXIT_MEMORY_FAULT (39), with -1 and EFAULT or EHWPOISON. `size` in bytes. */
@@ -38,6 +38,9 @@ export interface ExitMap {
   /** KVM_RUN failed and exit_reason means nothing (it reads 0 or is stale). */
   'run-error': Record<never, never>;
 }
+
+/** struct kvm_debug_exit_arch: each architecture merges its own under its name (`x86`, …). */
+export interface DebugExitArch {}
 
 /** Names of exits. */
 export type ExitKind = keyof ExitMap;

@@ -29,6 +29,8 @@ export interface RunPageImage {
 export class RunPage {
   readonly #vm: Vm;
   readonly #bytes: number;
+  /** Fills in what the architecture keeps beside the exit. */
+  fill: ((page: DataView) => void) | undefined = undefined;
   /** Bytes of port accesses; part of the mapping, so that it is always current. */
   readonly ports: Uint8Array;
   #view: DataView | undefined;
@@ -122,8 +124,13 @@ export class RunPage {
     if (!this.#shown) {
       this.#show();
       if (last) encodeExit(this.#vm, last, this.#view);
+      this.fill?.(this.#view);
     }
     return this.#view;
+  }
+  /** The page if it exists, and whether it shows the last exit: for what userspace may have written there. */
+  get written(): { readonly page: DataView; readonly shown: boolean } | undefined {
+    return this.#view && { page: this.#view, shown: this.#shown };
   }
   /** Writes any other exit. */
   encode(e: Exit): void {
@@ -133,6 +140,7 @@ export class RunPage {
       this.#show();
     }
     encodeExit(this.#vm, e, this.#view as DataView);
+    this.fill?.(this.#view as DataView);
   }
   /** For snapshots. */
   save(): RunPageImage {

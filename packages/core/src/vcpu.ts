@@ -91,6 +91,8 @@ export class Vcpu<E extends ExitKind = ExitKind> {
     this.id = id;
     this.#page = new RunPage(vm as Vm, vm.arch.runBytes);
     this.arch = make(this);
+    const { arch } = this;
+    if (arch.fillRunPage) this.#page.fill = (page) => arch.fillRunPage?.(page);
   }
 
   /** Program counter. */
@@ -214,6 +216,9 @@ export class Vcpu<E extends ExitKind = ExitKind> {
   begin(): Exit<E> | undefined {
     if (this.now < this.vm.clock.now) this.now = this.vm.clock.now;
     this.open = true;
+    const { written } = this.#page;
+    const refused = written && this.arch.takeRunPage?.(written.page, written.shown);
+    if (refused) return this.#leave(refused);
     const d = this.device;
     if (d.pending) {
       if (!d.write && !d.answered) this.#page.stale(d);

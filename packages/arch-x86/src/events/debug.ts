@@ -12,7 +12,7 @@ import { Access, type AccessKind } from '@faultyard/engine';
 import { FL } from '../isa/flags.ts';
 import type { Machine } from '../machine.ts';
 import { Next, type NextStep } from '../next.ts';
-import { CR4, SR } from '../state.ts';
+import { CR4, join, type Pair, SR } from '../state.ts';
 import type { Events } from './events.ts';
 import { Vector } from './vectors.ts';
 
@@ -39,6 +39,25 @@ const Watch = { Execute: 0, Write: 1, Io: 2, ReadWrite: 3 } as const;
 /** LEN fields of DR7: bytes less one. */
 const LENGTH_MASK = [0, 1, 7, 3] as const;
 
+/** KVM_GUESTDBG_*: what KVM_SET_GUEST_DEBUG asks for. */
+export const GuestDebugControl = {
+  Enable: 1,
+  SingleStep: 2,
+  SoftwareBreakpoints: 0x1_0000,
+  HardwareBreakpoints: 0x2_0000,
+  InjectDb: 0x4_0000,
+  InjectBp: 0x8_0000,
+  BlockIrq: 0x10_0000,
+} as const;
+/** What a debugger asked for. */
+export interface GuestDebug {
+  /** {@link GuestDebugControl}. */
+  readonly control: number;
+  /** DR0 to DR7, used with HardwareBreakpoints. */
+  readonly dr: readonly Readonly<Pair>[];
+}
+const NO_GUEST_DEBUG: GuestDebug = { control: 0, dr: Array.from({ length: 8 }, () => ({ lo: 0, hi: 0 })) };
+
 /** Debug exceptions of one vCPU. */
 export class Debug {
   readonly #m: Machine;
@@ -47,8 +66,8 @@ export class Debug {
   careful = false;
   /** A data breakpoint is enabled: every access must be seen. */
   watching = false;
-  /** KVM_GUESTDBG_BLOCKIRQ: the debugger wants no interrupts. */
-  blocksInterrupts = false;
+  /** What a debugger asked for (KVM_SET_GUEST_DEBUG). */
+  #guest: GuestDebug = NO_GUEST_DEBUG;
 
   /** B bits of data and I/O breakpoints that the current instruction hit. */
   #hits = 0;
@@ -66,13 +85,54 @@ export class Debug {
     this.#e = e;
   }
 
+  /** KVM_GUESTDBG_*: 0 when nobody debugs the guest. */
+  get control(): number {
+    return this.#guest.control;
+  }
+  /** KVM_GUESTDBG_BLOCKIRQ: the debugger wants no interrupts. */
+  get blocksInterrupts(): boolean {
+    return (this.#guest.control & GuestDebugControl.BlockIrq) !== 0;
+  }
+  /** KVM_SET_GUEST_DEBUG, checked. */
+  debugGuest(g: GuestDebug): void {
+    this.#guest = g.control & GuestDebugControl.Enable ? g : NO_GUEST_DEBUG;
+    this.follow();
+  }
+  /** Whether the debugger gets #DB. */
+  get #stops(): boolean {
+    return (
+      (this.#guest.control & (GuestDebugControl.SingleStep | GuestDebugControl.HardwareBreakpoints)) !== 0
+    );
+  }
+  get #steps(): boolean {
+    return (this.#guest.control & GuestDebugControl.SingleStep) !== 0;
+  }
+  get #hardware(): boolean {
+    return (this.#guest.control & GuestDebugControl.HardwareBreakpoints) !== 0;
+  }
+  /** DR7 in force: the debugger's, if it set breakpoints. */
+  get #dr7(): number {
+    return this.#hardware ? (this.#guest.dr[7] as Pair).lo : this.#m.state.sysLo(SR.DR7);
+  }
+  #drLo(n: number): number {
+    return this.#hardware ? (this.#guest.dr[n] as Pair).lo : this.#m.state.sysLo(SR.DR0 + n);
+  }
+  #drHi(n: number): number {
+    return this.#hardware ? (this.#guest.dr[n] as Pair).hi : this.#m.state.sysHi(SR.DR0 + n);
+  }
+
   /** TF, RF, DR7 or the interrupt shadow changed; `Machine.modeChanged` calls it as well. */
   follow(): void {
     const s = this.#m.state;
-    const dr7 = s.sysLo(SR.DR7);
+    const dr7 = this.#dr7;
     const armed = (dr7 & DR7_ENABLED) !== 0;
     this.watching = armed && this.#anyData(dr7);
-    this.careful = armed || (s.other & (FL.TF | FL.RF)) !== 0 || this.#e.shadow !== 0 || this.#delayed !== 0;
+    this.careful =
+      armed ||
+      this.#steps ||
+      (s.other & (FL.TF | FL.RF)) !== 0 ||
+      this.#e.shadow !== 0 ||
+      this.#delayed !== 0;
   }
   #anyData(dr7: number): boolean {
     for (let n = 0; n < 4; n++) if (enabled(dr7, n) && rw(dr7, n) & 1) return true;
@@ -93,9 +153,9 @@ export class Debug {
     // MOV SS holds these back as well (APM volume 2, 13.1.2: "inhibited for one instruction")
     if (!s.flag(FL.RF) && !(this.#e.shadow & 1)) {
       const bits = this.#executes(s.pcLo, s.code === 8 ? s.pcHi : 0);
-      if (bits) return this.#e.raise(Vector.DB, undefined, bits);
+      if (bits) return this.#trap(bits);
     }
-    this.#traps = s.flag(FL.TF);
+    this.#traps = s.flag(FL.TF) || this.#steps;
     this.#inside = true;
     return undefined;
   }
@@ -120,7 +180,41 @@ export class Debug {
       return Next.Run;
     }
     this.follow();
-    return bits ? this.#e.raise(Vector.DB, undefined, bits) : Next.Run;
+    return bits ? this.#trap(bits) : Next.Run;
+  }
+  /** #DB, or the debugger's exit: KVM gives a debugger every one while it steps or has breakpoints (svm.c, db_interception). */
+  #trap(bits: number): NextStep {
+    return this.#stops ? this.#stop(Vector.DB, bits) : this.#e.raise(Vector.DB, undefined, bits);
+  }
+  #stop(exception: number, bits: number): NextStep {
+    const m = this.#m;
+    const s = m.state;
+    const why =
+      exception === Vector.BP || !(bits & DR6.BS) ? (this.#data(bits) ? 'watchpoint' : 'breakpoint') : 'step';
+    return m.later({
+      kind: 'debug',
+      vcpu: m.id,
+      ret: 0,
+      why,
+      arch: {
+        x86: {
+          exception,
+          pc: join(s.pcLo, s.code === 8 ? s.pcHi : 0),
+          dr6: exception === Vector.DB ? BigInt((DR6.ActiveLow | bits) >>> 0) : 0n,
+          dr7: exception === Vector.DB ? BigInt(this.#dr7 >>> 0) : 0n,
+        },
+      },
+    });
+  }
+  /** Whether one of the breakpoints hit watches data. */
+  #data(bits: number): boolean {
+    for (let n = 0; n < 4; n++) if (bits & (1 << n) && rw(this.#dr7, n) !== Watch.Execute) return true;
+    return false;
+  }
+  /** INT3 while the debugger has software breakpoints: its exit, pc at the instruction. Undefined: the guest's own. */
+  softwareBreakpoint(): NextStep | undefined {
+    if (!(this.#guest.control & GuestDebugControl.SoftwareBreakpoints)) return undefined;
+    return this.#stop(Vector.BP, 0);
   }
   /** The instruction set a shadow: it is for the next one. */
   shadowSet(): void {
@@ -137,7 +231,7 @@ export class Debug {
   syscallDone(): NextStep {
     const tf = this.#m.state.flag(FL.TF);
     if (this.#inside) {
-      this.#traps = tf;
+      this.#traps = tf || this.#steps;
       return Next.Run;
     }
     return tf ? this.#e.raise(Vector.DB, undefined, DR6.BS) : Next.Run;
@@ -145,37 +239,33 @@ export class Debug {
 
   // ---- breakpoint registers --------------------------------------------------------------------------------------
   #executes(lo: number, hi: number): number {
-    const s = this.#m.state;
-    const dr7 = s.sysLo(SR.DR7);
+    const dr7 = this.#dr7;
     let bits = 0;
     for (let n = 0; n < 4; n++) {
       if (!enabled(dr7, n) || rw(dr7, n) !== Watch.Execute) continue;
-      if (s.sysLo(SR.DR0 + n) === lo && s.sysHi(SR.DR0 + n) === hi) bits |= 1 << n;
+      if (this.#drLo(n) === lo && this.#drHi(n) === hi) bits |= 1 << n;
     }
     return bits;
   }
   /** An instruction accesses `size` bytes at a linear address: data breakpoints that it hits trap behind it. */
   access(lo: number, hi: number, size: number, kind: AccessKind): void {
     if (!this.watching || !this.#inside) return;
-    const s = this.#m.state;
     const write = kind !== Access.Read;
-    const dr7 = s.sysLo(SR.DR7);
+    const dr7 = this.#dr7;
     for (let n = 0; n < 4; n++) {
       const how = rw(dr7, n);
       if (!enabled(dr7, n) || !(how === Watch.ReadWrite || (how === Watch.Write && write))) continue;
-      if (overlaps(s.sysLo(SR.DR0 + n), s.sysHi(SR.DR0 + n), lengthMask(dr7, n), lo, hi, size))
-        this.#hits |= 1 << n;
+      if (overlaps(this.#drLo(n), this.#drHi(n), lengthMask(dr7, n), lo, hi, size)) this.#hits |= 1 << n;
     }
   }
   /** IN, OUT, INS, OUTS of `size` bytes at `port`: I/O breakpoints exist with CR4.DE (APM volume 2, 13.1.1.4). */
   port(port: number, size: number): void {
     const s = this.#m.state;
     if (!this.#inside || !(s.cr4 & CR4.DE)) return;
-    const dr7 = s.sysLo(SR.DR7);
+    const dr7 = this.#dr7;
     for (let n = 0; n < 4; n++) {
       if (!enabled(dr7, n) || rw(dr7, n) !== Watch.Io) continue;
-      if (overlaps(s.sysLo(SR.DR0 + n), s.sysHi(SR.DR0 + n), lengthMask(dr7, n), port, 0, size))
-        this.#hits |= 1 << n;
+      if (overlaps(this.#drLo(n), this.#drHi(n), lengthMask(dr7, n), port, 0, size)) this.#hits |= 1 << n;
     }
   }
   /** MOV to or from a debug register: with DR7.GD it is #DB instead. Undefined: go on. */
@@ -203,11 +293,18 @@ export class Debug {
   // ---- for cells ---------------------------------------------------------------------------------------------------
   /** State between two instructions. */
   save(): Plain {
-    return this.#delayed;
+    const { control, dr } = this.#guest;
+    return { delayed: this.#delayed, control, dr: dr.map(({ lo, hi }) => [lo, hi]) };
   }
   /** Takes what {@link save} gave. */
   restore(v: Plain): void {
-    this.#delayed = v as number;
+    const s = v as unknown as {
+      readonly delayed: number;
+      readonly control: number;
+      readonly dr: readonly (readonly [number, number])[];
+    };
+    this.#delayed = s.delayed;
+    this.#guest = { control: s.control, dr: s.dr.map(([lo, hi]) => ({ lo, hi })) };
     this.follow();
   }
   /** RESET and INIT. */

@@ -104,6 +104,10 @@ export class Events {
    * an access to a device here, it exits with KVM_INTERNAL_ERROR_DELIVERY_EV.
    */
   vectoring = false;
+  /** kvm_run.request_interrupt_window: userspace waits for {@link readyForInterrupt}. */
+  windowRequested = false;
+  /** CR8 as kvm_run shows it. */
+  shownCr8 = 0;
   /** Something was delivered since it was last cleared (the debugger's look behind an instruction). */
   taken = false;
 
@@ -443,6 +447,8 @@ export class Events {
         return this.#deliver(this.#event(vector, 'interrupt', undefined, false));
       }
     }
+    if (this.windowRequested && this.readyForInterrupt())
+      return this.#m.later({ kind: 'irq-window-open', vcpu: this.#m.id, ret: 0 });
     return Next.Run;
   }
 

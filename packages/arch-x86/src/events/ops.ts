@@ -4,7 +4,8 @@
  */
 import { type CapDef, KvmError, type OpCodec, type OpDef, type Vcpu } from '@faultyard/core';
 import type { Machine } from '../machine.ts';
-import { join } from '../state.ts';
+import { high, join, low } from '../state.ts';
+import { GuestDebugControl } from './debug.ts';
 import { Shadow } from './events.ts';
 import { Vector } from './vectors.ts';
 
@@ -71,6 +72,15 @@ declare module '@faultyard/core' {
      * with an interrupt controller in the kernel.
      */
     interrupt: { readonly on: 'vcpu'; readonly arg: { readonly irq: number }; readonly result: 0 };
+    /**
+     * KVM_SET_GUEST_DEBUG: `control` are bits of GuestDebugControl, `debugreg` DR0 to DR7 for hardware breakpoints. EBUSY to
+     * inject an exception while one is pending.
+     */
+    'set-guest-debug': {
+      readonly on: 'vcpu';
+      readonly arg: { readonly control: number; readonly debugreg?: readonly bigint[] };
+      readonly result: 0;
+    };
     /** KVM_NMI: an NMI; at most two wait. */
     nmi: { readonly on: 'vcpu'; readonly arg: Record<never, never>; readonly result: 0 };
     /** KVM_SMI: a system management interrupt. */
@@ -190,6 +200,21 @@ function setSmi(m: Machine, v: X86VcpuEvents['smi']): void {
   if (changed) m.smmChanged();
 }
 
+/** kvm_arch_vcpu_ioctl_set_guest_debug. @throws KvmError EBUSY. */
+function guestDebug(m: Machine, control: number, debugreg: readonly bigint[]): 0 {
+  const { events } = m;
+  if (control & (GuestDebugControl.InjectDb | GuestDebugControl.InjectBp)) {
+    if (events.exception.pending)
+      throw new KvmError('KVM_SET_GUEST_DEBUG', 'EBUSY', 'an exception is pending already');
+    events.queueException(control & GuestDebugControl.InjectDb ? Vector.DB : Vector.BP);
+  }
+  events.debug.debugGuest({
+    control,
+    dr: Array.from({ length: 8 }, (_, n) => ({ lo: low(debugreg[n] ?? 0n), hi: high(debugreg[n] ?? 0n) })),
+  });
+  return 0;
+}
+
 /** The 64 bytes. */
 const struct = {
   decode: (a: DataView): X86VcpuEvents => {
@@ -255,9 +280,28 @@ const interruptCodec: OpCodec<'interrupt'> = {
   encode: (v, out) => out.setUint32(0, v.irq, true),
 };
 
-const op = <N extends 'x86-get-vcpu-events' | 'x86-set-vcpu-events' | 'interrupt' | 'nmi' | 'smi'>(
-  d: OpDef<N>,
-): OpDef<N> => d;
+/** struct kvm_guest_debug: control u32, padding, debugreg u64[8]. */
+const guestDebugCodec: OpCodec<'set-guest-debug'> = {
+  size: 72,
+  decode: (a) => ({
+    control: a.getUint32(0, true),
+    debugreg: Array.from({ length: 8 }, (_, n) => a.getBigUint64(8 + 8 * n, true)),
+  }),
+  encode: (v, out) => {
+    out.setUint32(0, v.control, true);
+    out.setUint32(4, 0, true);
+    for (let n = 0; n < 8; n++) out.setBigUint64(8 + 8 * n, BigInt.asUintN(64, v.debugreg?.[n] ?? 0n), true);
+  },
+};
+
+type EventOp =
+  | 'x86-get-vcpu-events'
+  | 'x86-set-vcpu-events'
+  | 'interrupt'
+  | 'nmi'
+  | 'smi'
+  | 'set-guest-debug';
+const op = <N extends EventOp>(d: OpDef<N>): OpDef<N> => d;
 
 /** Operations on events. */
 // biome-ignore lint/suspicious/noExplicitAny: operations of any name
@@ -293,6 +337,14 @@ export const EVENT_OPS: readonly OpDef<any>[] = [
       return 0;
     },
   }),
+  op<'set-guest-debug'>({
+    name: 'set-guest-debug',
+    kvm: 'KVM_SET_GUEST_DEBUG',
+    ioctl: 0x4048_ae9b,
+    on: 'vcpu',
+    codec: guestDebugCodec,
+    run: (v, { control, debugreg }) => guestDebug(of(v), control, debugreg ?? []),
+  }),
   op<'nmi'>({
     name: 'nmi',
     kvm: 'KVM_NMI',
@@ -320,6 +372,19 @@ export const EVENT_OPS: readonly OpDef<any>[] = [
 /** Capabilities of events. */
 export const EVENT_CAPS: readonly CapDef[] = [
   { name: 'user-nmi', kvm: 'KVM_CAP_USER_NMI', number: 22, meaning: 'KVM_NMI exists' },
+  {
+    name: 'set-guest-debug',
+    kvm: 'KVM_CAP_SET_GUEST_DEBUG',
+    number: 23,
+    meaning: 'KVM_SET_GUEST_DEBUG exists',
+  },
+  {
+    name: 'set-guest-debug2',
+    kvm: 'KVM_CAP_SET_GUEST_DEBUG2',
+    number: 195,
+    check: 0x1f_0003,
+    meaning: 'which bits KVM_SET_GUEST_DEBUG takes',
+  },
   {
     name: 'intr-shadow',
     kvm: 'KVM_CAP_INTR_SHADOW',

@@ -36,6 +36,8 @@ function intN(m: Machine, i: Instruction): NextStep {
 }
 
 function int3(m: Machine, i: Instruction): NextStep {
+  const stop = m.events.debug.softwareBreakpoint();
+  if (stop !== undefined) return stop;
   return m.events.softwareInterrupt(Vector.BP, 'software', i.length, true);
 }
 
