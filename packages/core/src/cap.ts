@@ -20,6 +20,8 @@ export interface CapDef {
   readonly check?: number;
   /** Whether KVM_ENABLE_CAP on the VM takes it; `sticky` ones cannot be taken back. */
   readonly enable?: 'vm' | 'vcpu';
+  /** Bits of args[0] that KVM takes; others are EINVAL. Absent: arguments are not looked at. */
+  readonly argument?: bigint;
   readonly meaning: string;
 }
 
@@ -27,7 +29,8 @@ export interface CapDef {
 export class Capabilities {
   readonly #defs = new Map<string, CapDef>();
   readonly #knobs: Readonly<Record<string, unknown>>;
-  #enabled = new Set<string>();
+  /** Enabled ones, with args[0] of those that take it. */
+  #enabled = new Map<string, bigint>();
   constructor(plugins: readonly AnyPlugin[], knobs: Readonly<Record<string, unknown>>) {
     this.#knobs = knobs;
     for (const p of plugins) for (const c of p.def.caps ?? []) this.#defs.set(c.name, c);
@@ -44,6 +47,10 @@ export class Capabilities {
   enabled(name: string): boolean {
     return this.#enabled.has(name);
   }
+  /** args[0] with which it was enabled; 0 if it is not, or takes none. */
+  argument(name: string): bigint {
+    return this.#enabled.get(name) ?? 0n;
+  }
   /** KVM_CHECK_EXTENSION by name or number: 0 when unknown. */
   check(cap: string | number): number {
     const d = typeof cap === 'string' ? this.#defs.get(cap) : this.byNumber(cap);
@@ -55,8 +62,8 @@ export class Capabilities {
   }
   /**
    * KVM_ENABLE_CAP. There is no way back: KVM has none for these.
-   * @throws FaultyardError FY_CAP_UNSUPPORTED for a name nobody here defines; KvmError EINVAL for flags, or for one
-   * that is only informational.
+   * @throws FaultyardError FY_CAP_UNSUPPORTED for a name nobody here defines; KvmError EINVAL for flags, for one that is
+   * only informational, or for an argument it does not take.
    */
   enable(name: string, o: { readonly flags?: number; readonly args?: readonly bigint[] } = {}): void {
     const d = this.#defs.get(name);
@@ -68,14 +75,22 @@ export class Capabilities {
     if (o.flags) throw new KvmError('KVM_ENABLE_CAP', 'EINVAL', `flags ${o.flags} of ${d.kvm} must be 0`);
     if (!d.enable)
       throw new KvmError('KVM_ENABLE_CAP', 'EINVAL', `${d.kvm} only informs and cannot be enabled`);
-    this.#enabled.add(name);
+    const argument = d.argument === undefined ? 0n : BigInt.asUintN(64, o.args?.[0] ?? 0n);
+    if (argument & ~(d.argument ?? 0n))
+      throw new KvmError('KVM_ENABLE_CAP', 'EINVAL', `args[0] 0x${argument.toString(16)} of ${d.kvm}`);
+    this.#enabled.set(name, argument);
   }
-  /** For snapshots. */
+  /** For snapshots: names, with `=argument` where it is not 0. */
   save(): string[] {
-    return [...this.#enabled].sort();
+    return [...this.#enabled].map(([name, a]) => (a ? `${name}=${a}` : name)).sort();
   }
   /** For snapshots. */
   restore(names: readonly string[]): void {
-    this.#enabled = new Set(names);
+    this.#enabled = new Map(
+      names.map((n) => {
+        const [name = '', a] = n.split('=');
+        return [name, BigInt(a ?? 0)];
+      }),
+    );
   }
 }

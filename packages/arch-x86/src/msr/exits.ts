@@ -2,7 +2,7 @@
  * MSR accesses that leave to userspace: KVM_CAP_X86_USER_SPACE_MSR, KVM_EXIT_X86_RDMSR and KVM_EXIT_X86_WRMSR
  * (Documentation/virt/kvm/api.rst; arch/x86/kvm/x86.c, kvm_msr_user_space).
  */
-import type { ExitCodec } from '@faultyard/core';
+import type { ExitCodec, Vcpu } from '@faultyard/core';
 
 /** KVM_MSR_EXIT_REASON_*. */
 export const MsrExitReason = { Inval: 1, Unknown: 2, Filter: 4 } as const;
@@ -11,7 +11,7 @@ declare module '@faultyard/core' {
   interface ExitMap {
     /**
      * KVM_EXIT_X86_RDMSR (29): the guest read an MSR that KVM refuses (reason 1), does not know (2) or that is filtered
-     * (4). `answer` gives the value, `refuse` of `msr/exits.ts` #GP.
+ X
      */
     'x86-rdmsr': { readonly reason: number; readonly index: number };
     /** KVM_EXIT_X86_WRMSR (30): the guest wrote one. Done when the VMM runs on, or #GP with error 1. */
@@ -57,3 +57,13 @@ export const MSR_EXITS: {
     }),
   },
 };
+
+/**
+ * The VMM's answer to the pending MSR exit, written to the kvm_run page: a value for a read (for a write: done), or
+ * `refuse`, which gives the guest #GP(0).
+ */
+export function answerMsr(vcpu: Vcpu, value: bigint | number | 'refuse'): void {
+  const run = vcpu.kvmRun;
+  run.setUint8(MSR_ERROR, value === 'refuse' ? 1 : 0);
+  if (value !== 'refuse') run.setBigUint64(MSR_DATA, BigInt.asUintN(64, BigInt(value)), true);
+}
