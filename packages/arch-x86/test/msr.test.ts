@@ -235,4 +235,3 @@ describe('MSRs of plugins', () => {
     expect(() => createVm({ arch: x86(), plugins: both })).toThrow(/FY_PLUGIN_CLASH.*0x179/);
   });
 });
-});
