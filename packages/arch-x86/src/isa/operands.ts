@@ -23,6 +23,7 @@ export interface Variant {
   readonly mode: ModeSizes | undefined;
   /** Address size fixed by the encoding, or 0. */
   readonly addressSize: number;
+  readonly linearBits: 48 | 57;
 }
 
 /** What a decode mode says. */
@@ -172,6 +173,9 @@ export class VariantOperands implements Operands {
     if (mode) return mode;
     if (FORMS[form]?.code === 'long') return MODES[0] as ModeSizes;
     return this.#wrong('the meaning looks at sizes that the mode gives: set `modes`');
+  }
+  get linearBits(): 48 | 57 {
+    return this.#v.linearBits;
   }
   get stackSize(): 2 | 4 | 8 {
     return this.#mode().stack;

@@ -54,6 +54,8 @@ export interface Operands {
   /** Code size of the mode: 2, 4, 8 for 16-, 32-, 64-bit code; and whether its segments are flat. */
   readonly codeSize: 2 | 4 | 8;
   readonly flat: boolean;
+  /** Width of linear addresses of the model: 57 with the feature `la57`, whatever CR4.LA57 says. */
+  readonly linearBits: 48 | 57;
 }
 
 /** Prefixes that make a variant of their own. */

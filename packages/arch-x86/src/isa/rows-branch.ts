@@ -11,10 +11,13 @@ import { Slow } from './slow.ts';
 import { push, setStackPointer, sized, stackOffset, top } from './stack.ts';
 import { as64 } from './values.ts';
 
-/** Canonical in 48 bits: bits 63 to 47 all alike. */
+/**
+ * Canonical: the bits above the linear address, and its uppermost, all alike. With five levels of tables switched off the
+ * fetch finds out.
+ */
 function canonical(o: Operands, at: I64): I32 {
   const { b } = o;
-  return b.ltU(b.add(b.shrS(at, b.c32(47)), b.c64(1)), b.c64(2));
+  return b.ltU(b.add(b.shrS(at, b.c32(o.linearBits - 1)), b.c64(1)), b.c64(2));
 }
 
 /** The linear address of offset `ip` of CS, zero-extended and bound; leaves with #GP(0) where it may not be executed. */

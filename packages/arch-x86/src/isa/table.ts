@@ -69,7 +69,7 @@ export function buildTable(rows: readonly Row[], options: TableOptions = {}): Ta
   const handlers: Handler[] = [
     { name: 'undefined', ends: true, cold: true, sem: (b) => b.slow(Slow.Undefined) },
   ];
-  const builder = new Builder(handlers);
+  const builder = new Builder(handlers, options.features?.has('la57') ? 57 : 48);
   const codes: (CodeEntry | undefined)[] = [];
   const encodings: EncodingEntry[] = [];
   const names = new Map<string, Row>();
@@ -109,10 +109,12 @@ export function buildTable(rows: readonly Row[], options: TableOptions = {}): Ta
 
 class Builder {
   readonly #handlers: Handler[];
+  readonly #linearBits: 48 | 57;
   readonly #known: Map<string, number> = new Map();
 
-  constructor(handlers: Handler[]) {
+  constructor(handlers: Handler[], linearBits: 48 | 57) {
     this.#handlers = handlers;
+    this.#linearBits = linearBits;
   }
   entry(row: Row, shape: Shape): CodeEntry {
     const repeats = row.repeats && !row.bare ? REPEATS.length : 1;
@@ -148,6 +150,7 @@ class Builder {
       repeat: REPEATS[repeat] ?? 'none',
       mode: MODES[mode],
       addressSize: shape.addressSize,
+      linearBits: this.#linearBits,
     };
     const weight = weightOf(row, name);
     this.#handlers.push({
