@@ -109,7 +109,10 @@ describe('leaves', () => {
   });
   it('RET with 57-bit linear addresses -> what 48 bits forbid is left to the fetch', () => {
     const m = new ProgramMachine('long', { features: new Set(['la57']) });
-    expect(m.run('mov rax, 0x800000000000\npush rax\nret')).toMatchObject({ reason: Leave.Fault, retired: 3 });
+    expect(m.run('mov rax, 0x800000000000\npush rax\nret')).toMatchObject({
+      reason: Leave.Fault,
+      retired: 3,
+    });
     expect(m.run('mov rax, 0x100000000000000\njmp rax')).toMatchObject({ op: Slow.GeneralProtection });
   });
   it('LOOP beyond the limit of CS -> #GP, ECX as before', () => {
