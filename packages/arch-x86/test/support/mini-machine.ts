@@ -195,8 +195,10 @@ export class MiniMachine implements AccessPort {
       case Slow.BoundRange:
         return plain(5);
       default: {
-        const at = this.cpu.codeAt();
-        return at >= 0 && this.#u8[at] === INT3 ? undefined : { slow: op };
+        const pc = this.state.pcLo >>> 0;
+        const inCode = this.state.pcHi === 0 && pc >= CODE_BASE && pc < CODE_BASE + CODE_SIZE;
+        const ends = inCode && this.#u8[this.#codeFrame(pc, false) + (pc & (PAGE - 1))] === INT3;
+        return ends ? undefined : { slow: op };
       }
     }
   }
