@@ -8,8 +8,10 @@ import type { LinearMemory, Transaction } from './linear.ts';
 import { currentContext, type X86Port } from './port.ts';
 import { WalkEnd } from './walk.ts';
 
-/** Words of a kept write: host address, bytes (1 to 8), value as two halves. */
+/** Words of a kept write: host address ({@link DEVICE}: none), bytes (1 to 8), value as two halves. */
 const WORDS = 4;
+/** In the place of a host address: a device, where KVM's emulator takes the instruction's own accesses to one. */
+const DEVICE = -2;
 
 /** Guest memory of one vCPU, and its one transaction. */
 export class X86LinearMemory implements LinearMemory, Transaction {
@@ -21,6 +23,8 @@ export class X86LinearMemory implements LinearMemory, Transaction {
   readonly #pair: Pair = { lo: 0, hi: 0 };
   /** Writes in order. */
   #kept: Int32Array = new Int32Array(64 * WORDS);
+  /** Physical addresses of kept writes to devices. */
+  readonly #gpas: number[] = [];
   #n = 0;
   #ctx = 0;
   #cls = 0;
@@ -59,15 +63,13 @@ export class X86LinearMemory implements LinearMemory, Transaction {
     if (!this.#open(lo, hi, size, forWrite ? Access.ReadWrite : Access.Read)) return 0;
     const room = 4096 - (lo & 0xfff);
     const first = this.#part(lo, hi, Math.min(size, room));
-    if (first < 0) return 0;
     const p = this.#pair;
-    this.#load(first, Math.min(size, room));
+    if (!this.#load(first, Math.min(size, room))) return 0;
     if (size > room) {
       const { lo: low, hi: high } = p;
       const next = (lo + room) | 0;
       const second = this.#part(next, next === 0 ? (hi + 1) | 0 : hi, size - room);
-      if (second < 0) return 0;
-      this.#load(second, size - room);
+      if (!this.#load(second, size - room)) return 0;
       join(low, high, 8 * room, p);
     }
     this.hi = p.hi;
@@ -79,9 +81,10 @@ export class X86LinearMemory implements LinearMemory, Transaction {
       const at = (lo + done) | 0;
       const n = Math.min(to.length - done, 4096 - (at & 0xfff));
       const from = this.#part(at, at >>> 0 < lo >>> 0 ? (hi + 1) | 0 : hi, n);
-      if (from < 0) return;
+      const gpa = this.#out.gpa;
       for (let i = 0; i < n; i += 8) {
-        this.#load(from + i, Math.min(8, n - i));
+        this.#out.gpa = gpa + i;
+        if (!this.#load(from < 0 ? from : from + i, Math.min(8, n - i))) return;
         for (let b = 0; b < Math.min(8, n - i); b++)
           to[done + i + b] = byteOf(this.#pair.lo, this.#pair.hi, b);
       }
@@ -105,18 +108,19 @@ export class X86LinearMemory implements LinearMemory, Transaction {
     if (!this.#open(lo, hi, size, Access.Write)) return;
     const room = 4096 - (lo & 0xfff);
     const first = this.#part(lo, hi, Math.min(size, room));
-    if (first < 0) return;
+    if (first === -1) return;
+    const gpa = this.#out.gpa;
     if (size <= room) {
-      this.#keep(first, size, valueLo, valueHi);
+      this.#keep(first, gpa, size, valueLo, valueHi);
       return;
     }
     const next = (lo + room) | 0;
     const second = this.#part(next, next === 0 ? (hi + 1) | 0 : hi, size - room);
-    if (second < 0) return;
-    this.#keep(first, room, valueLo, valueHi);
+    if (second === -1) return;
+    this.#keep(first, gpa, room, valueLo, valueHi);
     const by = 8 * room;
     const rest = by >= 32 ? valueHi >>> (by - 32) : (valueLo >>> by) | (valueHi << (32 - by));
-    this.#keep(second, size - room, rest, by >= 32 ? 0 : valueHi >>> by);
+    this.#keep(second, this.#out.gpa, size - room, rest, by >= 32 ? 0 : valueHi >>> by);
   }
   writeBytes(lo: number, hi: number, from: Uint8Array): void {
     if (!this.#open(lo, hi, from.length, Access.Write)) return;
@@ -124,7 +128,8 @@ export class X86LinearMemory implements LinearMemory, Transaction {
       const at = (lo + done) | 0;
       const n = Math.min(from.length - done, 4096 - (at & 0xfff));
       const to = this.#part(at, at >>> 0 < lo >>> 0 ? (hi + 1) | 0 : hi, n);
-      if (to < 0) return;
+      if (to === -1) return;
+      const { gpa } = this.#out;
       for (let i = 0; i < n; i += 8) {
         const some = Math.min(8, n - i);
         let low = 0;
@@ -134,7 +139,7 @@ export class X86LinearMemory implements LinearMemory, Transaction {
           if (b < 4) low |= byte << (8 * b);
           else high |= byte << (8 * b - 32);
         }
-        this.#keep(to + i, some, low, high);
+        this.#keep(to < 0 ? to : to + i, gpa + i, some, low, high);
       }
       done += n;
     }
@@ -148,6 +153,10 @@ export class X86LinearMemory implements LinearMemory, Transaction {
       const size = k[i + 1] as number;
       const lo = k[i + 2] as number;
       const hi = k[i + 3] as number;
+      if (k[i] === DEVICE) {
+        this.#port.deviceStore(this.#gpas[i / WORDS] as number, size, this.#a, lo, hi);
+        continue;
+      }
       this.#host.codeWritten(at >>> 12);
       if (size === 8) {
         dv.setInt32(at, lo, true);
@@ -174,13 +183,15 @@ export class X86LinearMemory implements LinearMemory, Transaction {
     if (this.#port.check(a) !== 0) this.failed = true;
     return !this.failed;
   }
-  /** Host address of a part that lies on one page, or -1. */
+  /** Host address of a part that lies on one page; -1: none; {@link DEVICE}: its gpa is in the resolution. */
   #part(lo: number, hi: number, size: number): number {
     const a = this.#a;
     a.lo = lo;
     a.hi = hi;
     a.size = size;
-    if (this.#port.resolve(a, this.#out) === Resolved.Ram) return this.#out.frame + (lo & 0xfff);
+    const r = this.#port.resolve(a, this.#out);
+    if (r === Resolved.Ram) return this.#out.frame + (lo & 0xfff);
+    if (r === Resolved.Device && this.#port.emulating) return DEVICE;
     // a device: the port has described the access as one
     this.failed = true;
     return -1;
@@ -188,7 +199,7 @@ export class X86LinearMemory implements LinearMemory, Transaction {
 
   // ---- kept writes -----------------------------------------------------------------------------------------------
 
-  #keep(at: number, size: number, lo: number, hi: number): void {
+  #keep(at: number, gpa: number, size: number, lo: number, hi: number): void {
     const i = this.#n * WORDS;
     if (i === this.#kept.length) {
       const more = new Int32Array(2 * i);
@@ -197,27 +208,35 @@ export class X86LinearMemory implements LinearMemory, Transaction {
     }
     const k = this.#kept;
     k[i] = at | 0;
+    this.#gpas[this.#n] = gpa;
     k[i + 1] = size;
     k[i + 2] = lo;
     k[i + 3] = hi;
     this.#n++;
   }
-  /** Brings up to 8 bytes at a host address to {@link #pair}, as the kept writes leave them. */
-  #load(at: number, size: number): void {
+  /** Brings up to 8 bytes at a host address to {@link #pair}, as the kept writes leave them; `false` if it fails. */
+  #load(at: number, size: number): boolean {
     const { u8 } = this.#host;
     const p = this.#pair;
     p.lo = 0;
     p.hi = 0;
+    if (at < 0) {
+      if (at === DEVICE && this.#port.deviceLoad(this.#out.gpa, size, this.#a, p) === 0) return true;
+      this.failed = true;
+      return false;
+    }
     for (let b = 0; b < size; b++) put(p, b, u8[at + b] as number);
     const k = this.#kept;
     for (let i = 0; i < this.#n * WORDS; i += WORDS) {
       const from = (k[i] as number) >>> 0;
+      if (k[i] === DEVICE) continue;
       if (from >= at + size || from + (k[i + 1] as number) <= at) continue;
       for (let b = 0; b < (k[i + 1] as number); b++) {
         const to = from + b - at;
         if (to >= 0 && to < size) put(p, to, byteOf(k[i + 2] as number, k[i + 3] as number, b));
       }
     }
+    return true;
   }
 }
 

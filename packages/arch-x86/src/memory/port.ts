@@ -193,7 +193,8 @@ export class X86Port implements AccessPort, TableReader {
       if (where === Fetch.Fault) return Resolved.Fault;
       keep = where === Fetch.Page;
     }
-    const device = exec ? undefined : this.emulating;
+    // what KVM's emulator raises is delivered by the CPU, after it
+    const device = exec || a.cls & AccessClass.System ? undefined : this.emulating;
     if (device) {
       // an answered load takes its answer before any translation
       const hi = this.#wide(a) ? a.hi : 0;
@@ -260,7 +261,8 @@ export class X86Port implements AccessPort, TableReader {
       hit.attributes = PAGE.Writable | PAGE.User | PAGE.Dirty;
       return true;
     }
-    if (this.emulating && second === undefined) return this.#translateInSoftware(a, hi, want);
+    if (this.emulating && second === undefined && (a.cls & AccessClass.System) === 0)
+      return this.#translateInSoftware(a, hi, want);
     const { tlb } = this.#p;
     const pcid = pcidOf(s);
     const fetch = (want & WANT.Fetch) !== 0;
