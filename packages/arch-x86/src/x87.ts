@@ -6,7 +6,7 @@ import type { Plain } from '@faultyard/core';
 import type { Cpu } from '@faultyard/engine';
 
 /** Bits of the status word. */
-export const SW = {
+const SW = {
   /** The six exception flags. */
   Exceptions: 0x3f,
   /** An exception is pending that the control word does not mask. */
@@ -24,8 +24,6 @@ const OPCODE_BITS = 0x7ff;
 
 /** MXCSR after RESET and FNINIT's kin: all exceptions masked. */
 export const MXCSR_DEFAULT = 0x1f80;
-/** Bytes of the legacy area that FXSAVE writes: the rest is software's. */
-export const FXSAVE_USED = 416;
 /** Offsets in an FXSAVE image. */
 export const Fx = { Mxcsr: 24, MxcsrMask: 28, St: 32, Xmm: 160 } as const;
 

@@ -19,7 +19,7 @@ import type { Operation, Operations } from './operation.ts';
 import { mxcsrFault, mxcsrMask } from './x87.ts';
 
 /** State components. */
-export const Component = { X87: 1, Sse: 2, Pkru: 0x200 } as const;
+const Component = { X87: 1, Sse: 2, Pkru: 0x200 } as const;
 
 const LEGACY = 512;
 const HEADER = 64;
@@ -32,7 +32,7 @@ export function supportedComponents(m: Machine): number {
 }
 
 /** Components that are not in their initial state. */
-export function componentsInUse(m: Machine): number {
+function componentsInUse(m: Machine): number {
   const { x87, state } = m;
   return (
     (x87.initial ? 0 : Component.X87) |
