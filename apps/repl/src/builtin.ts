@@ -3,6 +3,7 @@
  * `--plugin` alike; an architecture is a value here, never a name in a condition.
  */
 import * as arm64 from '@faultyard/arch-arm64';
+import * as x86 from '@faultyard/arch-x86';
 import * as core from '@faultyard/core';
 import * as sea from '@faultyard/plugin-sea';
 import * as seaScenarios from '@faultyard/plugin-sea/scenarios';
@@ -11,6 +12,7 @@ import * as vmm from '@faultyard/vmm';
 import * as tsPattern from 'ts-pattern';
 import type { Architecture } from './architectures/architecture.ts';
 import { arm64Architecture } from './architectures/arm64.ts';
+import { x86Architecture } from './architectures/x86.ts';
 
 /** A module's exports. */
 export type Exports = Readonly<Record<string, unknown>>;
@@ -38,5 +40,6 @@ export const BUILTIN: readonly LoadedPackage[] = [
   { specifier: 'ts-pattern', main: tsPattern, globals: ['match', 'P'] },
   { specifier: '@faultyard/vmm', main: vmm, globals: [] },
   { specifier: '@faultyard/arch-arm64', main: arm64, globals: [], architectures: [arm64Architecture] },
+  { specifier: '@faultyard/arch-x86', main: x86, globals: [], architectures: [x86Architecture] },
   { specifier: '@faultyard/plugin-sea', main: sea, globals: ['sea'], vmm: seaVmm, scenarios: seaScenarios },
 ];

@@ -9,7 +9,7 @@ import { historyFile, openHistory } from './history.ts';
 import { type Interrupts, signalInterrupts } from './interrupt/interrupts.ts';
 import { terminalInterrupts } from './interrupt/terminal.ts';
 import { type Io, line } from './io.ts';
-import { openLab } from './lab/open.ts';
+import { offeredPlugins, openLab } from './lab/open.ts';
 import type { Importer } from './modules/importer.ts';
 import type { Scenarios } from './scenarios.ts';
 import { type Session, startSession } from './session.ts';
@@ -52,6 +52,8 @@ export async function repl(options: ReplOptions): Promise<number> {
         vm: globals.vm,
         example: `const { vm, cpu, asm } = lab.${Object.keys(globals.lab)[0] ?? 'arm64'}()`,
         names: () => Object.getOwnPropertyNames(globalThis),
+        architectures: Object.keys(globals.lab),
+        plugins: () => offeredPlugins(options.packages),
       });
       return io.colors.red([describeError(error), ...(hint ? [hint] : [])].join('\n'));
     },

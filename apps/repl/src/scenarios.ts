@@ -1,4 +1,6 @@
 /** The scenarios of all loaded packages as one: a plugin's `./scenarios` entry exports one `scenarios` value. */
+
+import type { KnobDef } from '@faultyard/core';
 import type {
   KnobSet,
   MatrixCell,
@@ -16,6 +18,10 @@ export interface Scenarios {
   readonly all: readonly ScenarioInfo[];
   /** By id or alias, with or without a variant. */
   find(id: string): ScenarioInfo | undefined;
+  /** The knobs that the scenarios of a set can be run with, by bare name. */
+  knobs(path: string): Readonly<Record<string, KnobDef>>;
+  /** Paths of the sets. */
+  readonly paths: readonly string[];
   /** What the words of the tables mean: path of the table, word, meaning. */
   readonly glossary: readonly (readonly [path: string, word: string, meaning: string])[];
   /** @throws UserError for an unknown scenario or column, with the nearest names. */
@@ -45,6 +51,8 @@ export function joinScenarios(sets: readonly ScenarioSet[]): Scenarios {
     glossary: sets.flatMap((s) =>
       Object.entries(s.glossary ?? {}).map(([word, meaning]) => [s.path, word, meaning] as const),
     ),
+    paths: sets.map((s) => s.path),
+    knobs: (path) => sets.find((s) => s.path === path)?.knobs ?? {},
     find: (id) => owner(id)?.find(id),
     run(id, options = {}) {
       const set = owner(id);

@@ -12,7 +12,7 @@ export {
 } from './asm/assemble.ts';
 export { AssemblyError, type Diagnostic } from './asm/assembly-error.ts';
 export { type Disassembled, type DisassembleOptions, disassemble } from './asm/disassemble.ts';
-export type { Bits } from './asm/forms.ts';
+export { type Bits, type InstructionForm, instructionForms } from './asm/forms.ts';
 export type { CpuidEntry } from './cpuid/cpuid.ts';
 export { GuestDebugControl } from './events/debug.ts';
 export { type InterruptSource, Shadow } from './events/events.ts';

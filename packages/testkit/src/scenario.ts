@@ -136,6 +136,8 @@ export interface ScenarioSet {
   readonly scenarios: readonly ScenarioInfo[];
   /** What the words of its table mean: columns by name, outcome codes by the letters they begin with. */
   readonly glossary?: Readonly<Record<string, string>>;
+  /** Every knob that its scenarios can be run with, by bare name. */
+  readonly knobs?: Readonly<Record<string, KnobDef>>;
   /** By id or alias, with or without a variant: `sea/1`, `sea/el0-load`, `sea/1/ldp`. */
   find(id: string): ScenarioInfo | undefined;
   /** @throws FaultyardError FY_SCENARIO for an unknown scenario, column or variant. */
@@ -247,6 +249,7 @@ export function scenarioSet(o: ScenarioSetOptions): ScenarioSet {
       ...Object.fromEntries(Object.entries(table.columns).map(([name, { title }]) => [name, title])),
       ...o.codes,
     },
+    ...(o.knobs ? { knobs: o.knobs } : {}),
     find(id) {
       const found = locate(id);
       return found && infos.get(found.s);

@@ -69,10 +69,17 @@ function flatSegments(vcpu: Vcpu, code: number, codeAttr: number): void {
   vcpu.set('rflags', 2);
 }
 
+/** No IDT: an exception before the guest makes one is a triple fault. */
+function noIdt(vcpu: Vcpu): void {
+  vcpu.set('idtr.base', 0);
+  vcpu.set('idtr.limit', 0);
+}
+
 /** Flat protected mode of 32 bits, paging off, interrupts off, with a GDT at `gdt`. */
 export function enterProtected(vcpu: Vcpu, entry: bigint, gdt: number): void {
   checkX86(vcpu);
   flatGdt(vcpu.vm as Vm, vcpu, gdt);
+  noIdt(vcpu);
   vcpu.set('cr0', 0x11);
   flatSegments(vcpu, 8, CODE32);
   vcpu.pc = entry;
@@ -82,6 +89,7 @@ export function enterProtected(vcpu: Vcpu, entry: bigint, gdt: number): void {
 export function enterLong(vcpu: Vcpu, entry: bigint, root: bigint, gdt: number): void {
   checkX86(vcpu);
   flatGdt(vcpu.vm as Vm, vcpu, gdt);
+  noIdt(vcpu);
   // PAE, OSFXSR, OSXMMEXCPT; then EFER.LME and LMA; then PE, MP, ET, NE, WP, PG
   vcpu.set('cr4', 0x620);
   vcpu.set('cr3', root);

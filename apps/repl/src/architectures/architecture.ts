@@ -1,5 +1,5 @@
 /** What a session needs of an architecture beyond what core asks of it. A plugin's module may export one of its own. */
-import type { AnyPlugin, Vcpu, Vm } from '@faultyard/core';
+import type { AnyPlugin, InitialMemslot, Vcpu, Vm } from '@faultyard/core';
 import type { FieldDecoder } from '../show/exits.ts';
 
 /** Code to load: bytes, or something that becomes bytes at an address. */
@@ -14,6 +14,8 @@ export type InjectEvent = (vcpu: Vcpu, options: Readonly<Record<string, unknown>
 export interface Instruction {
   /** First word of the syntax: `ldr`, `b.<cond>`. */
   readonly mnemonic: string;
+  /** Other spellings of it. */
+  readonly also?: readonly string[];
   readonly syntax: string;
   /** Where the manual defines it. */
   readonly ref: string;
@@ -25,8 +27,16 @@ export interface Architecture {
   readonly name: string;
   /** Names of its own options of `lab.<name>()`, beyond a VM's. */
   readonly options: readonly string[];
+  /** Memory of a machine that is not told otherwise. */
+  readonly memory: InitialMemslot;
   /** Makes the architecture plugin with its own options. */
   plugin(options: Readonly<Record<string, unknown>>): AnyPlugin;
+  /** Brings a new machine to where code can be loaded and run, by its own options. */
+  prepare?(vm: Vm, options: Readonly<Record<string, unknown>>): void;
+  /** Names that a vCPU reads and writes beside the registers it lists: parts (`eax`) and other names of them. */
+  readonly aliases?: readonly string[];
+  /** How manuals write an encoding: a word, most significant byte first, or bytes as they lie in memory. */
+  readonly encoding: 'word' | 'bytes';
   /** Assembles statements separated by line ends or `;`, with what plugins added to `vm`. */
   assemble(text: string, vm?: Vm): Code;
   /** Events by name. */

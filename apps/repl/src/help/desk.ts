@@ -18,6 +18,7 @@ import {
   knobTopics,
   opTopics,
   registerTopics,
+  scenarioKnobTopics,
   scenarioTopic,
   type Topic,
 } from './topics.ts';
@@ -156,13 +157,14 @@ export function openDesk(options: DeskOptions): HelpDesk {
       ...session.map(docTopic),
       ...(command ? [commandTopic(command)] : []),
       ...(plugin ? pluginTopics(plugin) : []),
-      ...(scenario ? [scenarioTopic(scenario)] : []),
+      ...(scenario ? [scenarioTopic(scenario, scenarios)] : []),
       ...registerTopics(vm).filter(is),
       ...instructionTopics(options.architectures, vm).filter(is),
       ...exitTopics(plugins, library).filter(is),
       ...capTopics(plugins).filter(is),
       ...opTopics(plugins, library).filter(is),
       ...knobTopics(plugins).filter(is),
+      ...scenarioKnobTopics(scenarios, plugins).filter(is),
       ...errorTopics().filter(is),
       ...glossaryTopics(scenarios).filter(is),
       ...others.map(docTopic),
@@ -188,6 +190,7 @@ export function openDesk(options: DeskOptions): HelpDesk {
       ...capTopics(plugins),
       ...opTopics(plugins, library),
       ...knobTopics(plugins),
+      ...scenarioKnobTopics(scenarios, plugins),
       ...errorTopics(),
     ];
     return [

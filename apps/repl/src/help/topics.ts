@@ -1,5 +1,5 @@
 /** What plugins, registers, commands and scenarios say about themselves, as topics of `help`. */
-import { type AnyPlugin, ERROR_TABLE, type Vm } from '@faultyard/core';
+import { type AnyPlugin, ERROR_TABLE, type KnobDef, type Vm } from '@faultyard/core';
 import type { Architecture, Instruction } from '../architectures/architecture.ts';
 import type { Command } from '../commands/command.ts';
 import type { ScenarioInfo, Scenarios } from '../scenarios.ts';
@@ -15,20 +15,39 @@ export interface Topic {
   readonly names?: readonly string[];
 }
 
+/** What a knob can be set to. */
+function valuesOf(knob: KnobDef): string {
+  return (
+    knob.values?.join(' · ') ?? (knob.range ? `${knob.range[0]}..${knob.range[1]}` : typeof knob.default)
+  );
+}
+
+function knobTopic(owner: string, name: string, knob: KnobDef, tag: string): Topic {
+  return {
+    title: `${owner}.${name}`,
+    names: [name],
+    tag,
+    lines: [knob.meaning, `values: ${valuesOf(knob)}   default: ${knob.default}`, `source: ${knob.source}`],
+  };
+}
+
 /** Knobs: what they choose, between what, and who says so. */
 export function knobTopics(plugins: readonly AnyPlugin[]): Topic[] {
   return plugins.flatMap(({ def }) =>
-    Object.entries(def.knobs ?? {}).map(([name, knob]): Topic => {
-      const values =
-        knob.values?.join(' · ') ?? (knob.range ? `${knob.range[0]}..${knob.range[1]}` : typeof knob.default);
-      return {
-        title: `${def.name}.${name}`,
-        names: [name],
-        tag: 'knob',
-        lines: [knob.meaning, `values: ${values}   default: ${knob.default}`, `source: ${knob.source}`],
-      };
-    }),
+    Object.entries(def.knobs ?? {}).map(([name, knob]) => knobTopic(def.name, name, knob, 'knob')),
   );
+}
+
+/** Knobs that only scenarios have: what their guest, host or VMM does. */
+export function scenarioKnobTopics(scenarios: Scenarios, plugins: readonly AnyPlugin[]): Topic[] {
+  const own = new Set(knobTopics(plugins).map((t) => t.title));
+  return scenarios.paths
+    .flatMap((path) =>
+      Object.entries(scenarios.knobs(path)).map(([name, knob]) =>
+        knobTopic(path, name, knob, `knob of the scenarios of ${path}`),
+      ),
+    )
+    .filter((t) => !own.has(t.title));
 }
 
 /** KVM's name of a thing of core, with which its documentation begins. */
@@ -69,7 +88,7 @@ export function instructionTopics(architectures: readonly Architecture[], vm: Vm
       byMnemonic.set(i.mnemonic, [...(byMnemonic.get(i.mnemonic) ?? []), i]);
     return [...byMnemonic].map(([mnemonic, all]) => ({
       title: mnemonic,
-      names: [mnemonic.replace(/[<>]/g, ''), mnemonic.toUpperCase()],
+      names: [mnemonic.replace(/[<>]/g, ''), mnemonic.toUpperCase(), ...all.flatMap((i) => i.also ?? [])],
       tag: `instruction of ${arch.name}`,
       lines: all.map((i) => `${i.syntax.padEnd(44)}  ${i.ref}`),
     }));
@@ -159,8 +178,10 @@ export function glossaryTopics(scenarios: Scenarios): Topic[] {
   }));
 }
 
-/** A scenario with its story. */
-export function scenarioTopic(s: ScenarioInfo): Topic {
+/** A scenario with its story, and what it can be run with. */
+export function scenarioTopic(s: ScenarioInfo, scenarios: Scenarios): Topic {
+  const path = scenarios.paths.find((p) => s.id.startsWith(`${p}/`)) ?? '';
+  const knobs = Object.entries(scenarios.knobs(path));
   return {
     title: s.id,
     tag: 'scenario',
@@ -172,6 +193,8 @@ export function scenarioTopic(s: ScenarioInfo): Topic {
       `columns: ${s.columns.join(' ')}`,
       ...(s.entries.length > 1 ? [`rows: ${s.entries.join(' ')}`] : []),
       ...(s.aliases.length > 0 ? [`also: ${s.aliases.join(' ')}`] : []),
+      ...(knobs.length > 0 ? ['', `knobs: run('${s.id}', { set: { <knob>: <value> } })`] : []),
+      ...knobs.map(([name, knob]) => optionLine(name, `${valuesOf(knob)} (default ${knob.default})`)),
     ],
   };
 }

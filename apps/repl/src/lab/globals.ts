@@ -49,8 +49,9 @@ export interface LabContext {
 export interface SessionGlobals {
   /**
    * Makes machines: `lab.arm64({ plugins: [sea()] })` returns `{ vm, cpu, asm }` and makes it the machine that the other
-   * functions work on. Options are those of a VM (plugins, vcpus, memslots, set, seed, schedule) and the architecture's own;
-   * without `memslots` there are 64 MiB at 0x40000000.
+   * functions work on; `lab.x86()` makes a PC's vCPU, in long mode unless `{ start: 'protected' | 'real' | 'reset' }` says
+   * otherwise. Options are those of a VM (plugins, vcpus, memslots, set, seed, schedule) and the architecture's own; without
+   * `memslots` there are 64 MiB, at 0x40000000 on arm64, at 0 on x86.
    */
   lab: Readonly<Record<string, (options?: MachineOptions) => Machine>>;
   /** The VM of the current machine: memory, memslots, capabilities, operations, clock, trace. */
@@ -125,6 +126,11 @@ function shortName(specifier: string): string {
   return last.replace(/^(.*-)?plugin-/, '').replace(/-plugin$/, '');
 }
 
+/** Whether a value can be what `snap` returned; scripts have no types when they run. */
+function isSnapshot(value: unknown): value is Snapshot {
+  return typeof value === 'object' && value !== null && (value as Partial<Snapshot>).cells instanceof Map;
+}
+
 /** The machine that the functions work on, and how it was made. */
 interface Current {
   readonly machine: Machine;
@@ -149,7 +155,7 @@ export function createGlobals(context: LabContext): SessionGlobals & Readonly<Re
   };
   /** Takes a VM, and later its forks, into the session. */
   const adopt = (vm: Vm, arch: Architecture): Current => {
-    present(vm, (fork) => void adopt(fork, arch));
+    present(vm, arch, (fork) => void adopt(fork, arch));
     vm.signals.interrupted = () => interrupts.requested();
     journal.follow(vm);
     const next = { machine: machineOf(vm, arch), arch };
@@ -167,7 +173,11 @@ export function createGlobals(context: LabContext): SessionGlobals & Readonly<Re
   const decoders = (): Readonly<Record<string, FieldDecoder>> => here().arch.decoders;
 
   const globals: SessionGlobals = {
-    lab: Object.fromEntries(architectures.map((arch) => [arch.name, make(arch)])),
+    // nothing but the architectures: completion lists them alone
+    lab: Object.assign(
+      Object.create(null) as Record<string, (options?: MachineOptions) => Machine>,
+      Object.fromEntries(architectures.map((arch) => [arch.name, make(arch)])),
+    ),
     get vm() {
       return current?.machine.vm;
     },
@@ -199,7 +209,14 @@ export function createGlobals(context: LabContext): SessionGlobals & Readonly<Re
       const { vm } = here().machine;
       return printableSnapshot(vm.snapshot(), vm);
     },
-    restore: (snapshot) => here().machine.vm.restore(snapshot),
+    restore(snapshot) {
+      const { vm } = here().machine;
+      if (!isSnapshot(snapshot))
+        throw new UserError(
+          `restore takes what snap() returned, not ${String(snapshot)}\nconst s = snap(); …; restore(s)`,
+        );
+      vm.restore(snapshot);
+    },
     poison: (gpa) => here().machine.vm.poison(gpa),
     heal: (gpa) => here().machine.vm.heal(gpa),
     inject(event, options = {}) {
@@ -218,8 +235,10 @@ export function createGlobals(context: LabContext): SessionGlobals & Readonly<Re
     },
     mem: (gpa, length = 64) => new Dump(BigInt(gpa), here().machine.vm.read(gpa, length)),
     dis(gva, count = 8) {
-      const { cpu } = here().machine;
-      return new Listing(cpu.arch.disassemble(gva === undefined ? cpu.pc : BigInt(gva), count), cpu.pc);
+      const { machine, arch } = here();
+      const { cpu } = machine;
+      const from = gva === undefined ? cpu.pc : BigInt(gva);
+      return new Listing(cpu.arch.disassemble(from, count), arch.encoding, cpu.pc);
     },
     walk: (gva, access = 'read') =>
       printableWalk(BigInt(gva), here().machine.cpu.arch.walk(BigInt(gva), access)),

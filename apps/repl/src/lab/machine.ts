@@ -4,14 +4,7 @@
  * The members are added between the instance and its class, so that a vCPU stays the object that the kernel made; what is
  * neither a register nor a member of the class cannot be set by mistake.
  */
-import {
-  type AnyPlugin,
-  createVm,
-  type RegisterInfo,
-  type Vcpu,
-  type Vm,
-  type VmOptions,
-} from '@faultyard/core';
+import { type AnyPlugin, createVm, type Vcpu, type Vm, type VmOptions } from '@faultyard/core';
 import type { Architecture, Code } from '../architectures/architecture.ts';
 import { UserError } from '../errors.ts';
 import { presentParts } from '../show/kernel.ts';
@@ -49,9 +42,6 @@ const VM_OPTIONS: ReadonlySet<string> = new Set([
   'nsPerInstruction',
 ] satisfies (keyof VmOptions<readonly AnyPlugin[]>)[]);
 
-/** Memory of a machine that is not told otherwise: 64 MiB at 1 GiB. */
-const DEFAULT_MEMORY = { gpa: 0x4000_0000n, size: 64n << 20n };
-
 /**
  * Makes the VM of a machine. `set` are knob values that the command line adds.
  * @throws UserError for an option that neither a VM nor the architecture has.
@@ -65,12 +55,14 @@ export function createMachineVm(arch: Architecture, options: MachineOptions, set
   }
   const own = Object.fromEntries(entries.filter(([name]) => !VM_OPTIONS.has(name)));
   const forVm = Object.fromEntries(entries.filter(([name]) => VM_OPTIONS.has(name)));
-  return createVm({
-    memslots: [DEFAULT_MEMORY],
+  const vm = createVm({
+    memslots: [arch.memory],
     ...(forVm as Partial<VmOptions<readonly AnyPlugin[]>>),
     set: { ...options.set, ...set },
     arch: arch.plugin(own),
   }) as unknown as Vm;
+  arch.prepare?.(vm, own);
+  return vm;
 }
 
 /** The machine around a VM of an architecture. */
@@ -95,7 +87,7 @@ function operandText(value: bigint | number | string): string {
 }
 
 /** Gives a VM and its vCPUs the members and the looks they have in a session; `forked` is told of its forks. */
-export function present(vm: Vm, forked: (fork: Vm) => void): void {
+export function present(vm: Vm, arch: Architecture, forked: (fork: Vm) => void): void {
   const type = Object.getPrototypeOf(vm) as Vm;
   const fork = (): Vm => {
     const copy = type.fork.call(vm) as Vm;
@@ -112,26 +104,30 @@ export function present(vm: Vm, forked: (fork: Vm) => void): void {
       vcpu,
       Object.create(Object.getPrototypeOf(vcpu) as object, {
         ...Object.fromEntries(
-          vcpu.arch.registers.filter((r) => !(r.name in vcpu)).map((r) => [r.name, member(r)]),
+          [...vcpu.arch.registers.map((r) => r.name), ...(arch.aliases ?? [])]
+            .filter((name) => !(name in vcpu))
+            .map((name) => [name, member(name)]),
         ),
-        [PRINT]: { value: printVcpu },
+        [PRINT]: {
+          value: (depth: number, options: PrintOptions) => printVcpu(vcpu, arch, depth, options),
+        },
       }) as object,
     );
     Object.preventExtensions(vcpu);
   }
 }
 
-function member(register: RegisterInfo): PropertyDescriptor {
+function member(register: string): PropertyDescriptor {
   return {
     get(this: Vcpu): bigint {
-      return this.get(register.name);
+      return this.get(register);
     },
     set(this: Vcpu, value: bigint | number) {
       if (typeof value !== 'bigint' && !Number.isSafeInteger(value))
         throw new UserError(
-          `${register.name} takes a whole number, not ${JSON.stringify(value)}\ne.g. 0x4000_0000n`,
+          `${register} takes a whole number, not ${JSON.stringify(value)}\ne.g. 0x4000_0000n`,
         );
-      this.set(register.name, value);
+      this.set(register, value);
     },
     enumerable: true,
   };
@@ -157,12 +153,12 @@ function printVm(this: Vm, _depth: number, options: PrintOptions): string {
   return lines.join('\n');
 }
 
-function printVcpu(this: Vcpu, depth: number, options: PrintOptions): string {
+function printVcpu(vcpu: Vcpu, arch: Architecture, depth: number, options: PrintOptions): string {
   const print = (value: Registers | Listing): string =>
     (value[PRINT as never] as (d: number, o: PrintOptions) => string).call(value, depth, options);
   return [
-    `${options.stylize(`Vcpu ${this.id}`, 'special')}`,
-    print(new Registers(this)),
-    print(new Listing(this.arch.disassemble(this.pc, 1), this.pc)),
+    `${options.stylize(`Vcpu ${vcpu.id}`, 'special')}`,
+    print(new Registers(vcpu)),
+    print(new Listing(vcpu.arch.disassemble(vcpu.pc, 1), arch.encoding, vcpu.pc)),
   ].join('\n');
 }

@@ -72,15 +72,20 @@ export function openLab(options: LabOptions): OpenLab {
   return { globals: globals.value, journal, desk, close };
 }
 
-/** The plugins a session knows without a machine: exported values, and what argumentless factories among the globals make. */
+/** Plugins that sessions can give a machine, with what makes each: exported values, and argumentless factories among the globals. */
+export function offeredPlugins(packages: readonly LoadedPackage[]): (readonly [AnyPlugin, string])[] {
+  return packages.flatMap((p) =>
+    Object.entries(p.main).flatMap(([name, value]): (readonly [AnyPlugin, string])[] => {
+      if (isPlugin(value)) return [[value, name]];
+      const factory = p.globals?.includes(name) && typeof value === 'function' && value.length === 0;
+      const made: unknown = factory ? value() : undefined;
+      return isPlugin(made) ? [[made, `${name}()`]] : [];
+    }),
+  );
+}
+
+/** The plugins a session knows without a machine. */
 function pluginsOf(packages: readonly LoadedPackage[]): AnyPlugin[] {
-  return packages.flatMap((p) => {
-    const named = Object.entries(p.main).filter(([name]) => p.globals?.includes(name) ?? false);
-    const made = named.flatMap(([, value]) =>
-      typeof value === 'function' && value.length === 0 ? [value() as unknown] : [],
-    );
-    return [...Object.values(p.main), ...made, ...(p.architectures ?? []).map((a) => a.plugin({}))].filter(
-      isPlugin,
-    );
-  });
+  const architectures = packages.flatMap((p) => (p.architectures ?? []).map((a) => a.plugin({})));
+  return [...offeredPlugins(packages).map(([plugin]) => plugin), ...architectures];
 }

@@ -6,6 +6,8 @@ import { fieldText, hex, printsAs, registerFields } from './text.ts';
 export type FieldDecoder = (value: unknown) => string | undefined;
 
 const HEAD: ReadonlySet<string> = new Set(['kind', 'vcpu', 'ret', 'errno']);
+/** Payload fields of at most 32 bits that are read in hexadecimal: a port, and what goes through it. */
+const IN_HEX: ReadonlySet<string> = new Set(['port', 'data']);
 
 /** An exit as text. `decoders` are the architecture's, by field. */
 export function exitText(
@@ -18,12 +20,19 @@ export function exitText(
   const parts: string[] = [many ? `vcpu${exit.vcpu} ${exit.kind}` : exit.kind];
   if (pc !== undefined) parts.push(`pc=${hex(pc)}`);
   for (const [name, value] of Object.entries(exit)) {
-    if (HEAD.has(name) || value === undefined) continue;
+    if (HEAD.has(name) || value === undefined || (Array.isArray(value) && value.length === 0)) continue;
     const said = decoders[name]?.(value) ?? fieldsOf(vcpu, name, value);
-    parts.push(`${name}=${fieldText(value)}${said ? `{${said}}` : ''}`);
+    const text = IN_HEX.has(name) ? fieldText(wide(value)) : fieldText(value);
+    parts.push(`${name}=${text}${said ? `{${said}}` : ''}`);
   }
   if (exit.ret !== 0) parts.push(`ret=${exit.ret}${exit.errno ? `/${exit.errno}` : ''}`);
   return parts.join(' ');
+}
+
+/** Numbers as those that print in hexadecimal. */
+function wide(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(wide);
+  return typeof value === 'number' ? BigInt(value) : value;
 }
 
 /** The fields of the register a payload field is named after, `esr` after `esr_el1`. */

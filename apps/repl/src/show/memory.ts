@@ -48,10 +48,12 @@ export interface Instruction {
 /** Disassembled instructions; the one at `mark` is the next to run. */
 export class Listing {
   readonly instructions: readonly Instruction[];
+  readonly encoding: 'word' | 'bytes';
   readonly mark: bigint | undefined;
 
-  constructor(instructions: readonly Instruction[], mark?: bigint) {
+  constructor(instructions: readonly Instruction[], encoding: 'word' | 'bytes', mark?: bigint) {
     this.instructions = instructions;
+    this.encoding = encoding;
     this.mark = mark;
   }
 
@@ -59,10 +61,9 @@ export class Listing {
     const width = Math.max(8, ...this.instructions.map((i) => 2 * i.bytes.length));
     return this.instructions
       .map((i) => {
-        // the encoding as the manual writes it: most significant byte first
-        const code = Array.from(i.bytes, (b) => b.toString(16).padStart(2, '0'))
-          .reverse()
-          .join('');
+        // a word as the manual writes it: most significant byte first
+        const digits = Array.from(i.bytes, (b) => b.toString(16).padStart(2, '0'));
+        const code = (this.encoding === 'word' ? digits.reverse() : digits).join('');
         const here = i.pc === this.mark ? '>' : ' ';
         return `${here} ${options.stylize(hex(i.pc, 8), 'undefined')}  ${code.padEnd(width)}  ${i.text}`;
       })

@@ -61,6 +61,8 @@ export interface Form {
   readonly notrack: boolean;
   /** Its syntax as manuals print it: `MOV r/m64, imm32`. */
   readonly text: string;
+  /** Its encoding as manuals print it: `REX.W C7 /0 id`. */
+  readonly opcode: string;
 }
 
 const MODES: readonly Bits[] = [16, 32, 64];
@@ -171,6 +173,7 @@ function forms(): ReadonlyMap<string, readonly Form[]> {
         bnd: o.canUseBndPrefix,
         notrack: o.canUseNotrackPrefix,
         text: o.instructionString,
+        opcode: o.opCodeString,
       };
       const list = map.get(name);
       if (list) list.push(entry);
@@ -253,6 +256,34 @@ export function formsOf(mnemonic: string): readonly Form[] | undefined {
   const names = ALIASES[mnemonic] ?? [CONDITIONS[condition] === undefined ? mnemonic : spelled];
   const found = names.flatMap((n) => forms().get(n) ?? []);
   return found.length > 0 ? found : undefined;
+}
+
+/** One syntax of an instruction, for people. */
+export interface InstructionForm {
+  /** `mov`. */
+  readonly mnemonic: string;
+  /** Other spellings: `jz` of `je`. */
+  readonly also: readonly string[];
+  /** `MOV r/m64, imm32`. */
+  readonly syntax: string;
+  /** `o64 C7 /0 id`. */
+  readonly opcode: string;
+}
+
+/** Other names of a mnemonic. */
+function spellings(mnemonic: string): string[] {
+  const [, stem = '', condition = ''] = /^(j|set|cmov)(\w+)$/.exec(mnemonic) ?? [];
+  const conditions = Object.keys(CONDITIONS).filter((c) => CONDITIONS[c] === condition);
+  const names = Object.keys(ALIASES).filter((a) => ALIASES[a]?.includes(mnemonic));
+  return [...conditions.map((c) => stem + c), ...names];
+}
+
+/** Every form that the assembler takes. */
+export function instructionForms(): readonly InstructionForm[] {
+  return [...forms()].flatMap(([mnemonic, all]) => {
+    const also = spellings(mnemonic);
+    return all.map(({ text, opcode }) => ({ mnemonic, also, syntax: text, opcode }));
+  });
 }
 
 /** Every mnemonic that the assembler takes, but for other spellings. */
