@@ -385,12 +385,6 @@ export const EVENT_CAPS: readonly CapDef[] = [
     check: 0x1f_0003,
     meaning: 'which bits KVM_SET_GUEST_DEBUG takes',
   },
-  {
-    name: 'intr-shadow',
-    kvm: 'KVM_CAP_INTR_SHADOW',
-    number: 49,
-    meaning: 'kvm_vcpu_events has the interrupt shadow',
-  },
   { name: 'x86-smm', kvm: 'KVM_CAP_X86_SMM', number: 117, meaning: 'KVM_SMI and SMM exist' },
   {
     name: 'exception-payload',
