@@ -178,6 +178,7 @@ export function x86(options: X86PluginOptions = {}): Plugin<X86Exit, X86Api> {
         gpaLimit: 2 ** model.physicalBits,
         beyondLimit: 'EINVAL',
         refusesDirtyPfnmap: false,
+        userfault: true,
       },
       stage2: { invalidSlot: 'retry', vmaFirst: false, execDevice: 'allow' },
       taskSize: 2 ** 47 - 4096,

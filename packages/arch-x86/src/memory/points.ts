@@ -44,7 +44,11 @@ export const memoryRules: Point<void, Partial<MemoryRules>> & {
   combine(f: readonly (() => Partial<MemoryRules>)[]): () => MemoryRules;
 } = {
   id: 'x86.memory-rules',
-  combine: (fns) => () => Object.assign({}, MEMORY_RULES, ...fns.map((f) => f())) as MemoryRules,
+  combine: (fns) => () => {
+    const r = Object.assign({}, MEMORY_RULES, ...fns.map((f) => f())) as MemoryRules;
+    // a walk in software asks for A and D alone
+    return r.paging === 'shadow' ? { ...r, walksWrite: false } : r;
+  },
 };
 
 /** What the points below are told of a vCPU (`X86Vcpu` is one). */
