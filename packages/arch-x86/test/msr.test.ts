@@ -31,19 +31,19 @@ function guestWrite(index: number, value: bigint, options = {}): string {
 
 describe('guest accesses -> value or #GP', () => {
   test.each([
-    [0xc000_0080, 0n],
-    [0x277, 0x0007_0406_0007_0406n],
-    [0x1b, 0xfee0_0900n],
-    [0x1a0, 0x1800n],
-    [0xfe, 0x508n],
-    [0x8b, 0x0100_0065n],
-    [0x17, 0n],
-    [0x11e, 0xbe70_2111n],
-    [0x9e, '#GP'],
-    [0x12, '#GP'],
-    [0xc000_2000, '#GP'],
-    [0x4d0, '#GP'],
-  ] as const)('RDMSR %#x -> %s', (index, value) => {
+    ['EFER', 0xc000_0080, 0n],
+    ['PAT', 0x277, 0x0007_0406_0007_0406n],
+    ['APIC_BASE', 0x1b, 0xfee0_0900n],
+    ['MISC_ENABLE', 0x1a0, 0x1800n],
+    ['MTRRCAP', 0xfe, 0x508n],
+    ['UCODE_REV', 0x8b, 0x0100_0065n],
+    ['PLATFORM_ID', 0x17, 0n],
+    ['BBL_CR_CTL3', 0x11e, 0xbe70_2111n],
+    ['SMBASE', 0x9e, '#GP'],
+    ['KVM_SYSTEM_TIME', 0x12, '#GP'],
+    ['of SMCA', 0xc000_2000, '#GP'],
+    ['MCG_EXT_CTL', 0x4d0, '#GP'],
+  ] as const)('RDMSR %s (%i) -> %s', (_, index, value) => {
     expect(guestRead(index)).toBe(value);
   });
   test.each([
@@ -67,14 +67,14 @@ describe('guest accesses -> value or #GP', () => {
     ['DEBUGCTL BTF reads back 0 (AMD)', 0x1d9, 3n, '0x1'],
     ['DEBUGCTL reserved', 0x1d9, 0x40n, '#GP'],
     ['UCODE_REV is dropped', 0x8b, 0x77n, '0x1000065'],
-  ] as const)('WRMSR %s: %#x <- %s -> %s', (_, index, value, outcome) => {
+  ] as const)('WRMSR %s (%i) <- %s -> %s', (_, index, value, outcome) => {
     expect(guestWrite(index, value)).toBe(outcome);
   });
   test.each([
     ['SYSENTER_EIP not canonical', 0x176, 0x1234_0000_0000_1234n, '#GP'],
     ['TSC_AUX, upper half', 0xc000_0103, 0x5_0000_0007n, '#GP'],
     ['FEAT_CTL locked', 0x3a, 1n, '0x1'],
-  ] as const)('Intel: WRMSR %s: %#x <- %s -> %s', (_, index, value, outcome) => {
+  ] as const)('Intel: WRMSR %s (%i) <- %s -> %s', (_, index, value, outcome) => {
     expect(guestWrite(index, value, { model: 'skylake' })).toBe(outcome);
   });
 });
