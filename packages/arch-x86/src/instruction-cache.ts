@@ -3,6 +3,7 @@
  * comparison of its bytes. Derived, never state.
  */
 import { Instruction } from 'iced-x86';
+import { type PlainPort, plainPort } from './emulator/ports.ts';
 import { type SimpleAccess, simpleAccess } from './emulator/simple.ts';
 
 /** Entries, a power of two, and int32 words of a key: pc, IP (low halves and high), mode, 16 bytes of code. */
@@ -14,6 +15,8 @@ export interface Known {
   readonly instruction: Instruction;
   /** What {@link simpleAccess} says; `null` until somebody asks. */
   simple: SimpleAccess | undefined | null;
+  /** What {@link plainPort} says; `null` until somebody asks. */
+  port: PlainPort | undefined | null;
 }
 
 /** A direct-mapped cache. */
@@ -54,9 +57,10 @@ export class InstructionCache {
       k[i + 7] === d
     )
       return had;
-    const known = had ?? { instruction: new Instruction(), simple: null };
+    const known = had ?? { instruction: new Instruction(), simple: null, port: null };
     decode(known.instruction);
     known.simple = null;
+    known.port = null;
     this.#known[n] = known;
     k.set([pcLo, pcHi, ipLo, mode, a, b, c, d], i);
     return known;
@@ -65,6 +69,11 @@ export class InstructionCache {
   simple(known: Known): SimpleAccess | undefined {
     if (known.simple === null) known.simple = simpleAccess(known.instruction);
     return known.simple;
+  }
+  /** What the entry's instruction is to a port. */
+  port(known: Known): PlainPort | undefined {
+    if (known.port === null) known.port = plainPort(known.instruction);
+    return known.port;
   }
   /** Gives the decoded instructions back. */
   dispose(): void {

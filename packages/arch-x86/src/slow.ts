@@ -11,8 +11,9 @@ import type { X86Vcpu } from './vcpu.ts';
 /** Performs slow operation `op`; its arguments are in the vCPU's slow argument area. */
 export function slow(v: X86Vcpu, op: number): NextStep {
   switch (op) {
-    case Slow.System:
     case Slow.Port:
+      return v.plainPort() ?? dispatch(v, v.instruction());
+    case Slow.System:
       return dispatch(v, v.instruction());
     case Slow.SegmentLimit:
       return v.raise(v.slowLo(0) === Seg.SS ? Vector.SS : Vector.GP, 0);

@@ -53,7 +53,7 @@ import { type InterceptName, intercept, type Work } from './points.ts';
 import { RegisterNames } from './registers.ts';
 import { resetVcpu } from './reset.ts';
 import { guard, slow } from './slow.ts';
-import { high, join, low, type Pair, X86State } from './state.ts';
+import { CR0, high, join, low, type Pair, X86State } from './state.ts';
 import { traceEntry, traceExit } from './tracing.ts';
 import { Tsc } from './tsc.ts';
 import { X87State } from './x87.ts';
@@ -255,6 +255,16 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     return true;
   }
 
+  /** IN or OUT that nothing stands in the way of, without decoding it again; `undefined` for all others. */
+  plainPort(): NextStep | undefined {
+    const s = this.state;
+    if (this.intercepts.has('io') || this.events.debug.careful) return undefined;
+    if (s.cr0 & CR0.PE && (s.cpl > s.iopl || s.other & FL.VM)) return undefined;
+    const known = this.#known();
+    const p = known && this.#cache.port(known);
+    return p && this.ports.plain(p);
+  }
+
   /** What follows a stretch of generated code. */
   #leave(leave: number): NextStep {
     const { cpu } = this;
@@ -334,7 +344,10 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     if (this.msrExit !== 'none') completeMsr(this);
   }
   complete(): Outcome {
-    if (this.ports.waits) return drive(this.ports.resume());
+    if (this.ports.waits) {
+      this.ports.resume();
+      return undefined;
+    }
     if (this.emulator.simple) {
       const a = this.emulator.takeSimple();
       if (!a) return undefined;

@@ -55,6 +55,7 @@ export class RunPage {
   }
   /** Values of the port data as unsigned numbers. */
   portValues(d: DeviceAccess): readonly number[] {
+    if (d.count === 1) return [this.#takePort(0, d.size)];
     return Array.from({ length: d.count }, (_, i) => this.#takePort(i * d.size, d.size));
   }
   /** Userspace wrote answers to port loads. */

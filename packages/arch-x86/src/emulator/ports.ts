@@ -3,12 +3,12 @@
  * when userspace runs the vCPU again; string accesses go through the emulator: OUTS leaves element by element with its
  * registers already moved, REP INS asks for as many elements as fit and then stores them.
  */
-import { type Exit, PAGE_SIZE, type Plain, type Stop, type Task } from '@faultyard/core';
-import { type Instruction, OpKind } from 'iced-x86';
+import { PAGE_SIZE, type Plain } from '@faultyard/core';
+import { type Instruction, Mnemonic, OpKind } from 'iced-x86';
 import { FL } from '../isa/flags.ts';
 import { R, Seg } from '../isa/layout.ts';
 import { Next, type NextStep } from '../next.ts';
-import { placed, reach, segmentNumber } from '../system/operand.ts';
+import { placed, reach, registerSize, segmentNumber } from '../system/operand.ts';
 import type { X86Vcpu } from '../vcpu.ts';
 
 /** Bytes of KVM's read-ahead buffer for INS (struct read_cache). */
@@ -17,19 +17,34 @@ const READ_AHEAD = 1024;
 const QUIRK_PORT = 0x7e;
 
 /** A port access that waits for userspace. */
-interface Waiting {
-  readonly what: 'in' | 'out' | 'outs' | 'ins';
-  /** Linear address of the instruction: a VMM that moves RIP takes the completion away. */
-  readonly pcLo: number;
-  readonly pcHi: number;
+type Waiting = 'nothing' | 'in' | 'out' | 'outs' | 'ins';
+
+/** IN or OUT without its operands' values. */
+export interface PlainPort {
+  readonly write: boolean;
+  readonly size: 1 | 2 | 4;
+  /** The immediate port, or -1 for DX. */
+  readonly port: number;
   readonly length: number;
 }
-const NOTHING: Waiting = { what: 'outs', pcLo: 0, pcHi: 0, length: 0 };
+/** What an instruction is to a port; `undefined` for everything but IN and OUT. */
+export function plainPort(i: Instruction): PlainPort | undefined {
+  const { mnemonic } = i;
+  if (mnemonic !== Mnemonic.In && mnemonic !== Mnemonic.Out) return undefined;
+  const write = mnemonic === Mnemonic.Out;
+  const size = registerSize(write ? i.op1Register : i.op0Register) as 1 | 2 | 4;
+  const port = i.opKind(write ? 0 : 1) === OpKind.Register ? -1 : i.immediate8;
+  return { write, size, port, length: i.length };
+}
 
 /** Port I/O of one vCPU. */
 export class PortAccess {
   readonly #v: X86Vcpu;
-  #waiting: Waiting | undefined = undefined;
+  #waiting: Waiting = 'nothing';
+  /** Linear address of the instruction that waits: a VMM that moves RIP takes the completion away. */
+  #pcLo = 0;
+  #pcHi = 0;
+  #length = 0;
   /** Elements of INS that were read and are not stored yet. */
   #ahead: number[] = [];
 
@@ -38,35 +53,39 @@ export class PortAccess {
   }
   /** An exit of this class is out. */
   get waits(): boolean {
-    return this.#waiting !== undefined;
+    return this.#waiting !== 'nothing';
   }
 
   /** The contract is `Machine.portIo`. */
   io(i: Instruction, port: number, size: 1 | 2 | 4, write: boolean, string: boolean): NextStep {
     if (string) return write ? this.#outs(i, port, size) : this.#ins(i, port, size);
-    return write ? this.#out(i, port, size) : this.#in(i, port, size);
+    return write ? this.#out(i.length, port, size) : this.#in(i.length, port, size);
+  }
+  /** IN or OUT by code that may: nobody looks at ports (`Machine.intercepted`, I/O breakpoints). */
+  plain(p: PlainPort): NextStep {
+    const port = p.port < 0 ? this.#v.state.lo(R.RDX) & 0xffff : p.port;
+    return p.write ? this.#out(p.length, port, p.size) : this.#in(p.length, port, p.size);
   }
 
-  #out(i: Instruction, port: number, size: number): NextStep {
+  #out(length: number, port: number, size: number): NextStep {
     const { state, vm, id } = this.#v;
     const value = state.lo(R.RAX) & mask(size);
-    const { length } = i;
     if (vm.ports.store(port, size, id, value, 0)) {
       state.advance(length);
       return Next.Run;
     }
     if (port === QUIRK_PORT) {
       state.advance(length);
-      return this.#leave(i, 'outs', port, size, value, 1);
+      return this.#leave(length, 'outs', port, size, value, 1);
     }
-    return this.#leave(i, 'out', port, size, value, 1);
+    return this.#leave(length, 'out', port, size, value, 1);
   }
-  #in(i: Instruction, port: number, size: number): NextStep {
+  #in(length: number, port: number, size: number): NextStep {
     const { state, vm, id } = this.#v;
     const value = this.#v.core.device;
-    if (!vm.ports.load(port, size, id, value)) return this.#leave(i, 'in', port, size, 0, 1);
+    if (!vm.ports.load(port, size, id, value)) return this.#leave(length, 'in', port, size, 0, 1);
     state.setSized(R.RAX, size, value.lo, 0);
-    state.advance(i.length);
+    state.advance(length);
     return Next.Run;
   }
 
@@ -129,7 +148,7 @@ export class PortAccess {
     if (t.failed) return v.faulted();
     this.#step(i, R.RSI, size, address);
     if (v.vm.ports.store(port, size, v.id, value, 0)) return Next.Run;
-    return this.#leave(i, 'outs', port, size, value, 1);
+    return this.#leave(0, 'outs', port, size, value, 1);
   }
 
   #ins(i: Instruction, port: number, size: 1 | 2 | 4): NextStep {
@@ -151,7 +170,7 @@ export class PortAccess {
     const offset = to.lo & (PAGE_SIZE - 1);
     const room = v.state.flag(FL.DF) ? offset : PAGE_SIZE - offset;
     const elements = Math.max(1, Math.min(Math.floor(room / size), READ_AHEAD / size, count));
-    return this.#leave(i, 'ins', port, size, 0, elements);
+    return this.#leave(0, 'ins', port, size, 0, elements);
   }
   /** Stores the next element that was read. */
   #store(i: Instruction, size: 1 | 2 | 4, address: 2 | 4 | 8): NextStep {
@@ -175,8 +194,8 @@ export class PortAccess {
   // ---- exits -------------------------------------------------------------------------------------------------------
 
   #leave(
-    i: Instruction,
-    what: Waiting['what'],
+    length: number,
+    what: Exclude<Waiting, 'nothing'>,
     port: number,
     size: number,
     value: number,
@@ -191,20 +210,23 @@ export class PortAccess {
     d.count = count;
     d.lo = value;
     d.hi = 0;
-    this.#waiting = { what, pcLo: v.state.pcLo, pcHi: v.state.pcHi, length: i.length };
+    this.#waiting = what;
+    this.#pcLo = v.state.pcLo;
+    this.#pcHi = v.state.pcHi;
+    this.#length = length;
     return Next.Device;
   }
 
   /** KVM_RUN again after an exit: `Vcpu.device` and `Vcpu.portData` have what userspace answered. */
-  *resume(): Task<Exit | typeof Stop.Device | undefined> {
+  resume(): void {
     const v = this.#v;
-    const w = this.#waiting ?? NOTHING;
-    this.#waiting = undefined;
+    const what = this.#waiting;
+    this.#waiting = 'nothing';
     const { state, core } = v;
     v.owe(1);
-    if (w.what === 'outs' || w.pcLo !== state.pcLo || w.pcHi !== state.pcHi) return undefined;
+    if (what === 'outs' || this.#pcLo !== state.pcLo || this.#pcHi !== state.pcHi) return;
     const d = core.device;
-    if (w.what === 'ins') {
+    if (what === 'ins') {
       const bytes = core.portData;
       this.#ahead = Array.from({ length: d.count }, (_, n) => {
         let value = 0;
@@ -212,26 +234,30 @@ export class PortAccess {
         return value;
       });
       // the elements are stored by the instruction itself, which the vCPU meets again
-      return undefined;
+      return;
     }
-    if (w.what === 'in') state.setSized(R.RAX, d.size, d.lo & mask(d.size), 0);
-    state.advance(w.length);
-    return undefined;
+    if (what === 'in') state.setSized(R.RAX, d.size, d.lo & mask(d.size), 0);
+    state.advance(this.#length);
   }
 
   /** For the vCPU's cell. */
   save(): Plain {
-    const w = this.#waiting;
-    return { waiting: w ? [w.what, w.pcLo, w.pcHi, w.length] : [], ahead: [...this.#ahead] };
+    const waiting = this.#waiting;
+    return { waiting, pcLo: this.#pcLo, pcHi: this.#pcHi, length: this.#length, ahead: [...this.#ahead] };
   }
   /** For the vCPU's cell. */
   restore(saved: Plain): void {
     const s = saved as unknown as {
-      waiting: [] | [Waiting['what'], number, number, number];
+      waiting: Waiting;
+      pcLo: number;
+      pcHi: number;
+      length: number;
       ahead: number[];
     };
-    const [what, pcLo = 0, pcHi = 0, length = 0] = s.waiting;
-    this.#waiting = what === undefined ? undefined : { what, pcLo, pcHi, length };
+    this.#waiting = s.waiting;
+    this.#pcLo = s.pcLo;
+    this.#pcHi = s.pcHi;
+    this.#length = s.length;
     this.#ahead = [...s.ahead];
   }
 }
