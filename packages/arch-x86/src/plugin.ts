@@ -8,7 +8,7 @@ import {
   type Vm,
 } from '@faultyard/core';
 import { checkHandler, createEngine, type Engine } from '@faultyard/engine';
-import type { Instruction } from 'iced-x86';
+import { Code, type Instruction } from 'iced-x86';
 import { X86_CAPS } from './caps.ts';
 import { type CpuidTable, cpuidTable, ownCpuid } from './cpuid/cpuid.ts';
 import { EVENT_EXITS } from './events/exits.ts';
@@ -90,6 +90,11 @@ function rowOf(d: InstructionDef, plugin: string, operations: Operation[]): Row 
     const why = `its instruction ${name} must have either sem or run`;
     throw new FaultyardError('FY_PLUGIN_INVALID', { plugin, why });
   }
+  for (const code of codes)
+    if (typeof (Code as unknown as Record<string, unknown>)[code] !== 'number') {
+      const why = `its instruction ${name}: iced-x86 has no code ${code}`;
+      throw new FaultyardError('FY_PLUGIN_INVALID', { plugin, why });
+    }
   const of = { name, codes, encodings, ...(feature === undefined ? {} : { feature }) };
   if (sem) return { ...of, sem: (o, rep) => sem(o, rep) };
   const op = Slow.Plugin + operations.length;

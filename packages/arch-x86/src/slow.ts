@@ -4,6 +4,7 @@ import { Guard, PLUGIN_GUARDS } from './isa/guards.ts';
 import { Seg } from './isa/layout.ts';
 import { Slow } from './isa/slow.ts';
 import type { NextStep } from './next.ts';
+import { intercept } from './points.ts';
 import { CR0, CR4 } from './state.ts';
 import { dispatch } from './system/dispatch.ts';
 import type { X86Vcpu } from './vcpu.ts';
@@ -46,7 +47,8 @@ export function guard(v: X86Vcpu, n: number): NextStep {
     case Guard.Pause:
       return dispatch(v, v.instruction());
     default: {
-      const next = n >= PLUGIN_GUARDS ? v.intercepted('guard', n) : undefined;
+      // a plugin that sets its guard wants to see what meets it
+      const next = n >= PLUGIN_GUARDS ? v.vm.ask(intercept)({ vcpu: v, what: 'guard', info: n }) : undefined;
       return next ?? v.raise(Vector.UD);
     }
   }
