@@ -244,14 +244,17 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   #leavesSimply(): boolean {
     const { port, core } = this;
     if (!port.deviceFilled || port.emulating || this.events.debug.careful) return false;
+    const { length } = this.cpu;
+    if (port.plainStore && length !== 0) {
+      this.emulator.leaveSimply(undefined);
+      this.state.advance(length);
+      this.retired++;
+      return true;
+    }
     const known = this.#known();
     const a = known && this.#cache.simple(known);
-    if (!a || a.write !== core.device.write) return false;
+    if (!a || core.device.write) return false;
     this.emulator.leaveSimply(a);
-    if (a.write) {
-      this.state.advance(a.length);
-      this.retired++;
-    }
     return true;
   }
 

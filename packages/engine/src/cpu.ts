@@ -121,6 +121,8 @@ export interface Cpu {
   slowOp: number;
   /** Up to four 64-bit arguments of the slow operation, in host memory at this address. */
   readonly slowArgs: number;
+  /** Bytes of the instruction that was left for a fault or slow operation, with `Isa.unit` 1; 0 where it is not at hand. */
+  readonly length: number;
   /** Host offset of the instruction at the pc, where its fast translation is at hand; else -1. */
   codeAt(): number;
   /** Drops every fast translation of this vCPU (all contexts, or one). */

@@ -242,6 +242,10 @@ export class EngineCpu implements Cpu {
     return (why >= Inner.Miss ? Leave.Budget : why) as LeaveReason;
   }
 
+  get length(): number {
+    const rec = this.#word(At.rec);
+    return rec === 0 ? 0 : (this.#e.views.u8[rec + 4] as number);
+  }
   codeAt(): number {
     const lo = this.#word(At.pc);
     const w = this.#tlbs[this.#context]?.find(Table.exec, lo, this.#word(At.pc + 4)) ?? -1;

@@ -91,10 +91,10 @@ export class Emulator {
     }
     return this.#stores();
   }
-  /** A plain move left with a device access in `Vcpu.device`; a store is done. */
-  leaveSimply(a: SimpleAccess): void {
+  /** A plain move left with a device access in `Vcpu.device`: a load, or a store (none), which is done. */
+  leaveSimply(load: SimpleAccess | undefined): void {
     this.#waiting = 'simple';
-    this.#simple = a.write ? undefined : a;
+    this.#simple = load;
   }
   /** The plain load whose answer is there, its instruction at pc; taken by the one who asks. */
   takeSimple(): SimpleAccess | undefined {

@@ -1,41 +1,26 @@
 /**
- * Plain moves between a register and memory. What KVM's emulator does with them is known beforehand, so that a device
- * access by one needs no second execution: a store is done when it leaves, a load when its answer is in the register.
+ * Plain loads of a register. What KVM's emulator does with them is known beforehand, so that a device access by one needs
+ * no second execution: it is done when its answer is in the register.
  */
 import { Code, type Instruction, MemorySize, OpKind, Register } from 'iced-x86';
 import type { X86State } from '../state.ts';
 import { registerSize, registerSlot } from '../system/operand.ts';
 
-/** A plain move. */
+/** A plain load. */
 export interface SimpleAccess {
-  readonly write: boolean;
   /** Bytes of the instruction, and of the access. */
   readonly length: number;
   readonly size: 1 | 2 | 4 | 8;
-  /** Loads: register slot; AH to BH are marked `high`. */
+  /** Register slot; AH to BH are marked `high`. */
   readonly slot: number;
   readonly high: boolean;
-  /** Loads: bytes of the register, and whether the value is sign-extended to it. */
+  /** Bytes of the register, and whether the value is sign-extended to it. */
   readonly width: 1 | 2 | 4 | 8;
   readonly signed: boolean;
 }
 
 const codes = (names: readonly string[]): ReadonlySet<number> =>
   new Set(names.map((n) => (Code as unknown as Record<string, number>)[n] ?? -1));
-const STORES = codes([
-  'Mov_rm8_r8',
-  'Mov_rm16_r16',
-  'Mov_rm32_r32',
-  'Mov_rm64_r64',
-  'Mov_rm8_imm8',
-  'Mov_rm16_imm16',
-  'Mov_rm32_imm32',
-  'Mov_rm64_imm32',
-  'Mov_moffs8_AL',
-  'Mov_moffs16_AX',
-  'Mov_moffs32_EAX',
-  'Mov_moffs64_RAX',
-]);
 const LOADS = codes([
   'Mov_r8_rm8',
   'Mov_r16_rm16',
@@ -71,14 +56,12 @@ const SIZES: Readonly<Record<number, 1 | 2 | 4 | 8>> = {
   [MemorySize.Int64]: 8,
 };
 
-/** The move an instruction is; `undefined` for everything else. */
+/** The load an instruction is; `undefined` for everything else. */
 export function simpleAccess(i: Instruction): SimpleAccess | undefined {
   const { code } = i;
   const size = SIZES[i.memorySize];
   if (size === undefined) return undefined;
   const common = { length: i.length, size };
-  if (STORES.has(code) && i.op0Kind === OpKind.Memory)
-    return { ...common, write: true, slot: 0, high: false, width: size, signed: false };
   const signed = SIGNED.has(code);
   if ((!signed && !LOADS.has(code)) || i.op1Kind !== OpKind.Memory) return undefined;
   const r = i.op0Register;
@@ -86,7 +69,7 @@ export function simpleAccess(i: Instruction): SimpleAccess | undefined {
   const width = registerSize(r);
   if (width === 0) return undefined;
   const slot = high ? r - Register.AH : width === 1 ? byteSlot(r) : registerSlot(r);
-  return { ...common, write: false, slot, high, width, signed };
+  return { ...common, slot, high, width, signed };
 }
 /** Slot of a low-byte register: iced numbers AL CL DL BL, AH CH DH BH, SPL …. */
 const byteSlot = (r: Register): number => (r < Register.AH ? r - Register.AL : r - Register.SPL + 4);

@@ -131,10 +131,11 @@ export class VariantOperands implements Operands {
         return this.#wrong(`operand ${i} has no value of its own`);
     }
   }
-  write(i: number, v: Expr): void {
+  write(i: number, v: Expr, cls: number = 0): void {
     const { kind } = this.#operand(i);
     if (kind === 'register') this.#setRegister(i, v);
-    else if (kind === 'memory' || kind === 'implied') this.b.store(this.size(i), this.#address(i, true), v);
+    else if (kind === 'memory' || kind === 'implied')
+      this.b.store(this.size(i), this.#address(i, true), v, { cls });
     else this.#wrong(`operand ${i} cannot be written`);
   }
   modify(i: number, f: (old: Expr) => Expr): Expr {

@@ -33,7 +33,7 @@ export interface Operands {
   /** Value of operand `i`; evaluates a load, so call it once. Immediates come sign-extended to `size(i)`. */
   read(i: number): Expr;
   /** Writes operand `i`: a 32-bit register write clears the upper half, narrower ones merge. */
-  write(i: number, v: Expr): void;
+  write(i: number, v: Expr, cls?: number): void;
   /**
    * Reads operand `i`, writes `f(old)` back, and returns old (one read-modify-write access if it is memory). State may
    * be changed after it, not in `f`.

@@ -1,9 +1,10 @@
 /** Moves: MOV, MOVZX, MOVSX, LEA, BSWAP, CMOVcc, SETcc, conversions (AMD64 APM volume 3). */
 import type { I32, I64 } from '@faultyard/engine';
+import { AccessClass } from '../memory/access-class.ts';
 import type { Operands, Row } from './row.ts';
 
 function move(o: Operands): void {
-  o.write(0, o.read(1));
+  o.write(0, o.read(1), AccessClass.Plain);
 }
 
 /** Rows of this chapter. */

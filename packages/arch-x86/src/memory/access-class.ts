@@ -7,4 +7,6 @@ export const AccessClass = {
   System: 1,
   /** KVM's emulator cannot do the instruction: no device answers it in place. */
   NotEmulated: 2,
+  /** A store by an instruction that does nothing else (MOV). */
+  Plain: 4,
 } as const;

@@ -163,6 +163,8 @@ export class X86Port implements AccessPort, TableReader {
   /** Canonical range and alignment of data; a fetch outside long mode wraps at 4 GiB. */
   check(a: AccessInfo): number {
     this.#whole = a.size;
+    this.deviceFilled = false;
+    this.plainStore = false;
     const s = this.#s;
     if (a.kind === Access.Exec) {
       if (a.hi !== 0 && s.code !== 8) s.setPc(a.lo, 0);
@@ -474,12 +476,16 @@ export class X86Port implements AccessPort, TableReader {
     d.hi = hi;
     this.#noDevice(gpa, a);
     this.deviceFilled = a.size === size;
+    this.plainStore = this.deviceFilled && (a.cls & AccessClass.Plain) !== 0;
     return -1;
   }
   /** The access that failed last was a single one of a device, and stands in `Vcpu.device`. */
   deviceFilled = false;
+  /** It is a store, and all that its instruction does. */
+  plainStore = false;
   #noDevice(gpa: number, a: AccessInfo): -1 {
     this.deviceFilled = false;
+    this.plainStore = false;
     describe(this.fault, a, this.#wide(a) ? a.hi : 0, Cause.Device);
     this.fault.gpa = gpa;
     return -1;

@@ -286,30 +286,3 @@ function pointerReserved(physicalBits: number): boolean {
   const high = -1 << (physicalBits - 32);
   return (entry.lo & 0x1e6) !== 0 || (entry.hi & high) !== 0;
 }
-
-/**
- * Loads the four PAE pointers that CR3 points to, as MOV to CR3, CR0 and CR4 do. `Fault`: reserved bits are set, #GP(0),
- * and `to` is not changed; other ends as of {@link walk} stand in `out`.
- * @param to four pairs lo, hi
- */
-export function readPdptes(
-  cr3: number,
-  physicalBits: number,
-  reader: TableReader,
-  to: Int32Array,
-  out: WalkResult,
-): WalkEndCode {
-  out.tableWrite = false;
-  out.level = 3;
-  for (const store of [false, true])
-    for (let n = 0; n < 4; n++) {
-      out.table = ((cr3 & -32) >>> 0) + 8 * n;
-      const end = reader.readTable(out.table, 8, entry);
-      if (end !== WalkEnd.Done) return end;
-      if (entry.lo & ENTRY.P && pointerReserved(physicalBits)) return WalkEnd.Fault;
-      if (!store) continue;
-      to[2 * n] = entry.lo;
-      to[2 * n + 1] = entry.hi;
-    }
-  return WalkEnd.Done;
-}
