@@ -3,7 +3,7 @@ import { checkHandler } from '@faultyard/engine';
 import { Code, CpuidFeature, EncodingKind, Instruction } from 'iced-x86';
 import { describe, expect, it } from 'vitest';
 import { x86Isa } from '../src/isa/isa.ts';
-import { WEIGHED } from '../src/isa/weights.ts';
+import { PAIRS, WEIGHED } from '../src/isa/weights.ts';
 import { ABSENT, ABSENT_CODES } from './support/absent-codes.ts';
 
 const { table, handlers, ...isa } = x86Isa();
@@ -49,8 +49,9 @@ describe('x86 encodings', () => {
       for (const h of handlers) checkHandler(whole, h);
     }).not.toThrow();
   });
-  it('counted weights -> table: every name is a handler', () => {
+  it('counted weights and pairs -> table: every name is a handler', () => {
     const names = new Set(handlers.map((h) => h.name));
-    expect(WEIGHED.filter((n) => !names.has(n))).toEqual([]);
+    expect([...WEIGHED, ...PAIRS.flat()].filter((n) => !names.has(n))).toEqual([]);
+    expect(table.pairs).toHaveLength(PAIRS.length);
   });
 });

@@ -63,8 +63,8 @@ export abstract class Emitter implements MemoryEmitter {
   /** Goes on behind this instruction. */
   protected abstract fallThrough(): void;
 
-  /** Emits a whole handler: its statements, then the way to the next instruction. */
-  handler(p: Program): void {
+  /** Emits a whole handler: its statements, then the way to the next instruction, or what `then` emits. */
+  handler(p: Program, then: () => void = () => this.fallThrough()): void {
     const used = { i32: 0, i64: 0 };
     this.#lets = p.lets.map((ty) => {
       const pool = this.#pool[ty];
@@ -75,7 +75,7 @@ export abstract class Emitter implements MemoryEmitter {
       pool.push(local);
       return local;
     });
-    if (this.statements(p.statements)) this.fallThrough();
+    if (this.statements(p.statements)) then();
   }
 
   /** The local of a bound value. */

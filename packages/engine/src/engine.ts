@@ -164,7 +164,10 @@ function instantiate(parts: EngineParts): Loops {
       of().rmwStore(lo, hi, site, vlo, vhi),
     complete: (block: number, context: number, rec: number): number => {
       const n = parts.views.u16[rec >>> 1] ?? 0;
-      const run = handlerFunction(parts.isa, emitted, n - FIRST_HANDLER, imports);
+      const { handlers, pairs } = parts.isa;
+      // alone, a pair's record is its first handler's
+      const h = pairs?.[n - FIRST_HANDLER - handlers.length]?.[0] ?? n - FIRST_HANDLER;
+      const run = handlerFunction(parts.isa, emitted, h, imports);
       (table as WebAssembly.Table).set(n, run);
       return run(block, context, rec);
     },
@@ -197,7 +200,7 @@ function checkIsa(isa: Isa): void {
     wrong('records are a multiple of 8 and at least 16 bytes');
   if (isa.contexts.length < 1 || isa.contexts.length > MAX_CONTEXTS)
     wrong(`1 to ${MAX_CONTEXTS} access contexts`);
-  if (isa.handlers.length > 60_000) wrong('more than 60,000 handlers');
+  if (isa.handlers.length + (isa.pairs?.length ?? 0) > 60_000) wrong('more than 60,000 handlers and pairs');
   if (Object.values(isa.files)[0]?.size !== 8) wrong('the main register file has 8-byte registers');
   for (const [name, f] of Object.entries(isa.files)) {
     if (f.count > 256) wrong(`more than 256 registers in ${name}`);

@@ -15,4 +15,4 @@ export {
 export { createEngine, type Engine } from './engine.ts';
 export type { EngineHost } from './host.ts';
 export type { AccessOptions, Builder, Expr, Fields, I32, I64, Size, Slot, Ty } from './ir.ts';
-export type { DecodeSite, Handler, Isa, RecordField, RegisterFile, StateVar } from './isa.ts';
+export type { DecodeSite, Handler, HandlerPair, Isa, RecordField, RegisterFile, StateVar } from './isa.ts';

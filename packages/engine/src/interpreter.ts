@@ -10,7 +10,7 @@ import { record } from './builder.ts';
 import { layoutBlock } from './cpu-block.ts';
 import { Fn } from './emit-parts.ts';
 import { recordFields } from './fields.ts';
-import type { Isa } from './isa.ts';
+import type { HandlerPair, Isa } from './isa.ts';
 import { FIRST_HANDLER, IMPORTS, INTERNAL, signature } from './layout.ts';
 import { Loop } from './loop.ts';
 import type { Node, Program, Statement } from './node.ts';
@@ -38,13 +38,17 @@ export function emitInterpreter(isa: Isa): Interpreter {
   const layout = layoutBlock(isa);
   const fields = recordFields(isa);
   const programs = isa.handlers.map((h) => (h.cold ? undefined : record(isa, h.name, h.sem, fields)));
-  const inline = chooseInline(isa, programs);
+  const pairs = choosePairs(isa, programs);
+  const inline = chooseInline(isa, programs, pairs);
   const loops = (['fast', 'counted'] as const).map((variant): Definition => {
     const l = new Loop(isa, layout, variant);
-    l.emit(variant === 'fast' ? inline : [], programs);
+    if (variant === 'fast') l.emit(inline, programs, pairs);
+    else l.emit([], programs);
     return { signature: signature(4), body: l.w, export: variant };
   });
-  const table = new Array<number>(FIRST_HANDLER + programs.length).fill(Fn.complete);
+  const table = new Array<number>(FIRST_HANDLER + programs.length + (isa.pairs?.length ?? 0)).fill(
+    Fn.complete,
+  );
   const bytes = encodeModule({ imports: IMPORTS, functions: [...INTERNAL, ...loops], table });
   return { bytes, programs };
 }
@@ -61,18 +65,31 @@ export function emitHandler(isa: Isa, n: number, known?: Program): Uint8Array<Ar
   });
 }
 
-/** Handler indices of the fast loop: by weight, then in order, as long as there is room. */
-export function chooseInline(isa: Isa, programs: readonly (Program | undefined)[]): number[] {
+/** Numbers of the pairs that the fast loop can have: both handlers are there, and the first may go on behind itself. */
+function choosePairs(isa: Isa, programs: readonly (Program | undefined)[]): number[] {
+  const able = ([first, second]: HandlerPair): boolean =>
+    programs[first] !== undefined && programs[second] !== undefined && !isa.handlers[first]?.ends;
+  return (isa.pairs ?? []).flatMap((pair, n) => (able(pair) ? [n] : []));
+}
+
+/** Handler indices of the fast loop: by weight, then in order, as long as there is room beside the pairs. */
+export function chooseInline(
+  isa: Isa,
+  programs: readonly (Program | undefined)[],
+  pairs: readonly number[] = [],
+): number[] {
   const order = isa.handlers
     .map((h, i) => ({ i, weight: h.weight ?? 0, cold: h.cold ?? false }))
     .filter((h) => !h.cold)
     .sort((a, b) => b.weight - a.weight || a.i - b.i);
   const chosen: number[] = [];
+  const cost = (i: number): number => 4 + costOf(programs[i]?.statements ?? []);
   let room = INLINE_COST;
+  for (const n of pairs) for (const i of isa.pairs?.[n] ?? []) room -= cost(i);
   for (const { i } of order) {
     const p = programs[i];
     if (!p) continue;
-    room -= 4 + costOf(p.statements);
+    room -= cost(i);
     if (room < 0) break;
     chosen.push(i);
   }

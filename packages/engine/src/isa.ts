@@ -40,6 +40,9 @@ export interface Handler {
   sem(b: Builder, f: Fields): void;
 }
 
+/** Two handlers by index, the second behind the first. */
+export type HandlerPair = readonly [first: number, second: number];
+
 /** Where the decoder reads from and writes to; all addresses are byte offsets into the host's memory. */
 export interface DecodeSite {
   readonly dv: DataView;
@@ -76,6 +79,12 @@ export interface Isa {
   /** Names of the access contexts; each has its own fast TLB. */
   readonly contexts: readonly string[];
   readonly handlers: readonly Handler[];
+  /**
+   * Pairs of handlers (indices) that often follow each other, heaviest first: the fast loop runs both at one dispatch.
+   * Never a difference in what they do. With `unit: 1` only. A pair with a cold handler, or whose first always ends a run,
+   * does nothing.
+   */
+  readonly pairs?: readonly HandlerPair[];
   /** Handler number (index into `handlers`) of the undefined instruction; also used when decoding fails. */
   readonly undefinedHandler: number;
   /**

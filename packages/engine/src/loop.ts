@@ -57,8 +57,15 @@ export class Loop extends Emitter {
     this.#entry = this.w.local(I32);
   }
 
-  /** Emits the loop with the handlers of the given indices inline. */
-  emit(inline: readonly number[], programs: readonly (Program | undefined)[]): void {
+  /**
+   * Emits the loop with the handlers of the given indices inline, and with the pairs of the given numbers; other
+   * pairs do their first handler.
+   */
+  emit(
+    inline: readonly number[],
+    programs: readonly (Program | undefined)[],
+    pairs: readonly number[] = [],
+  ): void {
     const w = this.w;
     this.#enter();
     this.#out = w.block();
@@ -66,7 +73,7 @@ export class Loop extends Emitter {
     const fault = w.block();
     this.exits = { leave, fault };
     this.#budget = w.block();
-    this.#body(inline, programs);
+    this.#body(inline, programs, pairs);
     w.end();
     this.#reason(Leave.Budget);
     w.br(leave);
@@ -110,7 +117,11 @@ export class Loop extends Emitter {
     w.mem(Mem.i32store, At.rec);
   }
 
-  #body(inline: readonly number[], programs: readonly (Program | undefined)[]): void {
+  #body(
+    inline: readonly number[],
+    programs: readonly (Program | undefined)[],
+    pairs: readonly number[],
+  ): void {
     const w = this.w;
     this.#lookup = w.loop();
     const known = w.block();
@@ -125,7 +136,7 @@ export class Loop extends Emitter {
       w.op(I.eq);
       w.brIf(this.#budget);
     }
-    this.#dispatch(inline, programs);
+    this.#dispatch(inline, programs, pairs);
     w.end();
     w.end();
     w.op(Op.unreachable);
@@ -194,27 +205,55 @@ export class Loop extends Emitter {
     this.#charge();
   }
 
-  #dispatch(inline: readonly number[], programs: readonly (Program | undefined)[]): void {
+  #dispatch(
+    inline: readonly number[],
+    programs: readonly (Program | undefined)[],
+    pairs: readonly number[],
+  ): void {
     const w = this.w;
     const complete = w.block();
     this.exits = { ...this.exits, complete };
-    const targets: Label[] = new Array<Label>(FIRST_HANDLER + programs.length).fill(complete);
-    const order = [...Array(FIRST_HANDLER).keys(), ...inline.map((i) => FIRST_HANDLER + i)];
+    const firstPair = FIRST_HANDLER + programs.length;
+    const count = inline.length > 0 ? firstPair + (this.isa.pairs?.length ?? 0) : FIRST_HANDLER;
+    const targets: Label[] = new Array<Label>(count).fill(complete);
+    const order = [
+      ...Array(FIRST_HANDLER).keys(),
+      ...inline.map((i) => FIRST_HANDLER + i),
+      ...pairs.map((i) => firstPair + i),
+    ];
     for (const n of [...order].reverse()) targets[n] = w.block();
     w.get(this.#rec);
     w.mem(Mem.i32load16u, 0);
-    w.brTable(inline.length > 0 ? targets : targets.slice(0, FIRST_HANDLER), complete);
+    w.brTable(targets, complete);
     for (const n of order) {
       w.end();
-      const p = programs[n - FIRST_HANDLER];
+      const pair = this.isa.pairs?.[n - firstPair];
       if (n < FIRST_HANDLER) this.#special(n);
-      else if (p) {
-        this.#link = this.#linkOf(p);
-        this.handler(p);
-      }
+      else if (pair) this.#both(programs[pair[0]], programs[pair[1]]);
+      else this.#one(programs[n - FIRST_HANDLER]);
     }
     w.end();
     this.#complete();
+  }
+  #one(p: Program | undefined): void {
+    if (!p) return;
+    this.#link = this.#linkOf(p);
+    this.handler(p);
+  }
+  /** Two records: the second begins where the first would dispatch. */
+  #both(first: Program | undefined, second: Program | undefined): void {
+    if (!first) return;
+    this.#link = this.#linkOf(first);
+    this.handler(first, () => {
+      this.#advance();
+      this.#one(second);
+    });
+  }
+  #advance(): void {
+    this.w.get(this.#rec);
+    this.w.i32(this.#size);
+    this.w.op(I.add);
+    this.w.set(this.#rec);
   }
 
   /** Where a record of this handler remembers the record it jumps to, if there is one such place and one such jump. */
@@ -353,12 +392,8 @@ export class Loop extends Emitter {
     }
   }
   protected override fallThrough(): void {
-    const w = this.w;
-    w.get(this.#rec);
-    w.i32(this.#size);
-    w.op(I.add);
-    w.set(this.#rec);
-    w.br(this.#next);
+    this.#advance();
+    this.w.br(this.#next);
   }
   protected override jump(offset: JumpOffset): void {
     const w = this.w;

@@ -6,11 +6,13 @@
 import type { EngineHost, HostViews } from './host.ts';
 import { PAGE } from './host.ts';
 import type { Isa } from './isa.ts';
-import { MAPPED_RUN, Special } from './layout.ts';
+import { FIRST_HANDLER, MAPPED_RUN, Special } from './layout.ts';
 import type { CodePage, Decoder, PageLayout } from './predecode.ts';
 
 /** Bytes of the map. */
 export const MAP_BYTES: number = PAGE * 4;
+/** Above every handler's index. */
+const PAIR_KEY = 0x1_0000;
 /** Runs that fit into one piece of record memory. */
 const RUNS_PER_CHUNK = 4;
 
@@ -31,12 +33,17 @@ export class MappedPages implements PageLayout<MappedPage> {
   readonly #isa: Isa;
   readonly #chunkBytes: number;
   readonly longest: number = MAPPED_RUN;
+  /** Record numbers of pairs, by first and second handler. */
+  readonly #pairs: Map<number, number> = new Map();
 
   constructor(host: EngineHost, v: HostViews, isa: Isa) {
     this.#host = host;
     this.#v = v;
     this.#isa = isa;
     this.#chunkBytes = RUNS_PER_CHUNK * MAPPED_RUN * isa.recordSize;
+    isa.pairs?.forEach(([first, second], i) => {
+      this.#pairs.set(first * PAIR_KEY + second, FIRST_HANDLER + isa.handlers.length + i);
+    });
   }
   create(frame: number, mode: number): MappedPage {
     const base = this.#host.allocTable(MAP_BYTES, 16);
@@ -56,6 +63,7 @@ export class MappedPages implements PageLayout<MappedPage> {
     const map = p.base >>> 2;
     let rec = this.#room(p);
     let at = offset;
+    let before = -1;
     for (let n = 1; ; n++) {
       const known = n > 1 && at < PAGE ? (this.#v.i32[map + at] ?? 0) : 0;
       if (at >= PAGE || known !== 0 || n === MAPPED_RUN) {
@@ -71,6 +79,9 @@ export class MappedPages implements PageLayout<MappedPage> {
         break;
       }
       this.#cover(p, at, at + decoder.length);
+      const pair = before < 0 ? undefined : this.#pairs.get(before * PAIR_KEY + handler);
+      if (pair !== undefined) this.#v.u16[(rec - size) >>> 1] = pair;
+      before = handler;
       at += decoder.length;
       rec += size;
       if (this.#isa.handlers[handler]?.ends) {

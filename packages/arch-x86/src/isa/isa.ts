@@ -66,6 +66,7 @@ export function x86Isa(options: X86IsaOptions = {}): X86Isa {
     state: { ...STATE, ...options.state },
     contexts: CONTEXTS,
     handlers: table.handlers,
+    pairs: table.pairs,
     undefinedHandler: table.undefinedHandler,
     table,
     decode: (site: DecodeSite, out: { handler: number }): number => decoder.decode(site, out),

@@ -1,5 +1,5 @@
 /** The instruction table: rows made into handlers, and for each iced-x86 code which handler it has in which variant. */
-import type { Handler } from '@faultyard/engine';
+import type { Handler, HandlerPair } from '@faultyard/engine';
 import { Code } from 'iced-x86';
 import { FORMS, Form } from './address.ts';
 import { overlap, type ParsedEncoding, parseEncoding } from './encodings.ts';
@@ -8,7 +8,7 @@ import type { Repeat, Row, Width } from './row.ts';
 import { NO_OPERANDS, type OperandShape, type Shape, shapeOf } from './shapes.ts';
 import { Slow } from './slow.ts';
 import { TableError } from './table-error.ts';
-import { weightOf } from './weights.ts';
+import { PAIRS, weightOf } from './weights.ts';
 
 /** A code with its handlers. */
 export interface CodeEntry {
@@ -30,6 +30,8 @@ export interface EncodingEntry {
 export interface Table {
   readonly rows: readonly Row[];
   readonly handlers: readonly Handler[];
+  /** Handlers that often follow each other, by index. */
+  readonly pairs: readonly HandlerPair[];
   /** By `Code`. */
   readonly codes: readonly (CodeEntry | undefined)[];
   /** Encodings that are looked for first. */
@@ -104,7 +106,15 @@ export function buildTable(rows: readonly Row[], options: TableOptions = {}): Ta
       encodings.push({ encoding, entry: builder.entry(row, shape) });
     }
   }
-  return { rows: kept, handlers, codes, encodings, undefinedHandler: 0 };
+  return { rows: kept, handlers, pairs: pairsOf(handlers), codes, encodings, undefinedHandler: 0 };
+}
+
+function pairsOf(handlers: readonly Handler[]): HandlerPair[] {
+  const index = new Map(handlers.map((h, i) => [h.name, i]));
+  return PAIRS.flatMap(([a, b]): HandlerPair[] => {
+    const [first, second] = [index.get(a), index.get(b)];
+    return first === undefined || second === undefined ? [] : [[first, second]];
+  });
 }
 
 class Builder {

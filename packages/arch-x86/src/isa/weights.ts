@@ -61,6 +61,30 @@ const WEIGHTS: ReadonlyMap<string, number> = new Map(
     }),
 );
 
+/** The heaviest pairs of instructions that follow each other within a block, counted likewise. */
+const COUNTED_PAIRS = `
+  pop.r8.long pop.r8.long, push.r8.long push.r8.long, cmp.r8r8 jne.i8.long, test.r8r8 je.i8.long,
+  push.r8.long mov.r8r8, mov.r8m8.b mov.r8m8.b, pop.r8.long ret.q.w8.long, cmp.r4r4 jae.i8.long,
+  cmp.m1r1.x jne.i8.long, mov.r8r8 mov.r8r8, cmp.r4i4 jbe.i8.long, movsx.r8r4 mov.r4r4, mov.r4r4 add.r8r8,
+  add.r8r8 cmp.m1r1.x, movzx.r4m2.x cmp.r4r4, and.r4i4 movzx.r4m2.x, sub.r4i4 je.i8.long,
+  movzx.r4m1.b add.r8i8, mov.r8r8 push.r8.long, add.r8i8 add.r8i8, mov.r8m8.b add.r8i8, add.r8i8 pop.r8.long,
+  test.r1r1 je.i8.long, test.r4r4 je.i8.long, mov.r8m8.b mov.m8r8.b, cmp.r4i4 je.i8.long,
+  mov.m8r8.b mov.r8m8.b, mov.r8r8 call.i8.long, test.r4r4 jne.i8.long, mov.r4r4 add.r4r4,
+  add.r8i8 mov.m8r8.b, mov.r8m8.b test.r8r8, mov.r8m8.b mov.r8r8, add.r8i8 cmp.r8r8, push.r8.long mov.r4r4,
+  push.r8.long sub.r8i8, test.r8r8 jne.i8.long, mov.m1i1.b cmp.r4i4, mov.r4m4.b mov.r4m4.b,
+  add.r4r4 mov.m1i1.b, test.r1i1 jne.i8.long, mov.r4r4 push.r8.long, mov.r8r8 sub.r8i8, add.r8i8 xor.r4r4,
+  add.r8r8 jmp.indirect.r8.long, movsx.r8m4.x add.r8r8, cmp.m1i1.b jne.i8.long, xor.r8r8 mov.r8r8,
+  cmp.r8i8 jne.i8.long, cmp.r4i4 ja.i8.long, mov.m8r8.b cmp.r8r8, mov.r4r4 and.r4i4, test.r1i1 je.i8.long,
+  mov.r8r8 shr.r8i1, cmp.r8r8 jb.i8.long, mov.r8m8.b sub.r8m8.seg_b, sub.r8m8.seg_b jne.i8.long,
+  mov.r8m8.seg_b mov.m8r8.b, add.r8i8 add.r4r4, add.r4r4 cmp.r8r8, mov.r4m4.b imul.r4m4.b,
+  imul.r4m4.b add.r8i8, mov.m8r8.b xor.r4r4, mov.r4r4 mov.r4r4
+`;
+
+/** Pairs of handlers by name that the fast loop runs at one dispatch, heaviest first. */
+export const PAIRS: readonly (readonly [first: string, second: string])[] = COUNTED_PAIRS.trim()
+  .split(/,\s+/)
+  .map((pair) => pair.split(' ') as [string, string]);
+
 /** Names of all handlers that have a counted weight. */
 export const WEIGHED: readonly string[] = [...WEIGHTS.keys()];
 

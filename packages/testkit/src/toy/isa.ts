@@ -14,7 +14,7 @@
  * `dn` is one byte: d in the high half, n in the low one, both modulo 8. Multi-byte numbers are little-endian. Anything
  * else is undefined and one byte long.
  */
-import type { DecodeSite, Handler, I64, Isa, Size } from '@faultyard/engine';
+import type { DecodeSite, Handler, HandlerPair, I64, Isa, Size } from '@faultyard/engine';
 
 /** Slow operations. */
 export const ToySlow: {
@@ -106,6 +106,11 @@ function decode(site: DecodeSite, out: { handler: number }): number {
   return length;
 }
 
+/** All of them: what the engine makes of pairs is tested on everything. */
+const pairs: readonly HandlerPair[] = handlers.flatMap((first, i) =>
+  first.ends ? [] : handlers.map((_, k): HandlerPair => [i, k]),
+);
+
 /** The instruction set, for `createEngine`. */
 export const toyIsa: Isa = {
   name: 'toy',
@@ -117,6 +122,7 @@ export const toyIsa: Isa = {
   state: {},
   contexts: ['all'],
   handlers,
+  pairs,
   undefinedHandler: UNDEFINED,
   decode,
 };
