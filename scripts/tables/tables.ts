@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as arm64Package from '@faultyard/arch-arm64';
+import * as x86Package from '@faultyard/arch-x86';
 import {
   type AnyPlugin,
   CORE_EXIT_CODECS,
@@ -19,12 +20,22 @@ const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const source = (path: string): string => join(root, 'packages', path);
 
 const { arm64 } = arm64Package;
-let made: Vm | undefined;
-/** A VM with everything in it. */
-function vm(): Vm {
-  made ??= createVm({ arch: arm64(), plugins: [sea()], memslots: [] }) as unknown as Vm;
-  return made;
+const { x86 } = x86Package;
+const made: Record<string, Vm> = {};
+/** A VM of an architecture with everything in it. */
+function vm(arch: 'arm64' | 'x86' = 'arm64'): Vm {
+  made[arch] ??= (arch === 'arm64'
+    ? createVm({ arch: arm64(), plugins: [sea()], memslots: [] })
+    : createVm({ arch: x86(), memslots: [] })) as unknown as Vm;
+  return made[arch];
 }
+
+/** Sources below a folder of `packages/`. */
+const below = (path: string): readonly string[] =>
+  readdirSync(source(path), { recursive: true, encoding: 'utf8' })
+    .filter((p) => p.endsWith('.ts'))
+    .sort()
+    .map((p) => `${path}/${p}`);
 
 const code = (text: string): string => `\`${text}\``;
 /** A doc comment without KVM's name and number in front, which have columns of their own. */
@@ -45,10 +56,12 @@ function exits(codecs: Readonly<Record<string, ExitCodec | undefined>>, path: st
   return table(['exit', "KVM's name", 'number', 'payload', 'meaning'], rows);
 }
 
-function ops(names: (name: string) => boolean, path: string): string {
-  const docs = new Map(members(source(path), 'OpMap').map((m) => [m.name, m.doc]));
-  const rows = vm()
-    .ops.all.filter((op) => names(op.name))
+/** Operations by name; the first file of `paths` that documents one counts. */
+function ops(names: (name: string) => boolean, paths: readonly string[], of: Vm = vm()): string {
+  const found = paths.flatMap((path) => members(source(path), 'OpMap').map((m) => [m.name, m.doc] as const));
+  const docs = new Map(found.reverse());
+  const rows = of.ops.all
+    .filter((op) => names(op.name))
     .map((op) => [
       code(op.name),
       op.kvm,
@@ -84,11 +97,23 @@ const HOLDS: Readonly<Record<string, string>> = {
   'arm64.tlb': 'the architectural TLB, stale entries included',
   'arm64.presented': 'an abort that a lab presented and that was not taken yet',
   'arm64.stage2-tables': 'stage 2 table pages that are bad',
+  'x86.registers':
+    'general and segment registers with their hidden parts, RIP, RFLAGS, CPL, XMM, control, debug and system-call registers',
+  'x86.x87': 'x87 and MMX registers, MXCSR',
+  'x86.cpuid': 'CPUID entries as KVM_SET_CPUID2 left them',
+  'x86.control':
+    'HLT and MP state, TSC frequency, microcode revision, intercepts and guard bits of plugins, an open MSR exit',
+  'x86.tlb': 'the architectural TLB, stale entries included',
+  'x86.events': 'pending and injected events, interrupt shadow, NMI blocking, SMM, a pending triple fault',
+  'x86.msrs': 'MSRs that are not among the registers, by name',
+  'x86.ports': 'a port access that userspace has not answered, elements of INS read ahead',
+  'x86.emulator': 'device accesses of the instruction that KVM emulates',
+  'x86.msr-filter': 'KVM_X86_SET_MSR_FILTER',
   'sea.claims': 'what host firmware did about errors so far',
 };
 
-function cells(plugin: string): string {
-  const rows = [...vm().cells.values()]
+function cells(plugin: string, of: Vm = vm()): string {
+  const rows = [...of.cells.values()]
     .filter((c) => c.name.startsWith(`${plugin}.`))
     .map((c) => {
       const [name = '', vcpu] = c.name.split('#');
@@ -114,8 +139,10 @@ function events(): string {
   return table(['event', 'payload', 'meaning'], rows);
 }
 
-/** The doc comment above an exported constant, on one line. */
-function constantDoc(path: string, name: string): string {
+/** The doc comment above an exported constant, on one line; the files are looked through in order. */
+function constantDoc(paths: readonly string[], name: string): string {
+  const path = paths.find((p) => readFileSync(source(p), 'utf8').includes(`export const ${name}:`));
+  if (path === undefined) throw new Error(`no file of ${paths.join(' ')} exports ${name}`);
   const text = readFileSync(source(path), 'utf8');
   const doc =
     new RegExp(`/\\*\\*((?:(?!\\*/)[\\s\\S])*)\\*/\\s*export const ${name}\\b`).exec(text)?.[1] ?? '';
@@ -126,12 +153,12 @@ function constantDoc(path: string, name: string): string {
     .trim();
 }
 
-function points(exported: Readonly<Record<string, unknown>>, path: string): string {
+function points(exported: Readonly<Record<string, unknown>>, paths: readonly string[]): string {
   const sorted = Object.entries(exported).sort(([a], [b]) => (a < b ? -1 : 1));
   const rows = sorted.flatMap(([name, value]) => {
     const point = value as { readonly id?: unknown; readonly combine?: unknown } | null;
     return typeof point === 'object' && typeof point?.combine === 'function' && typeof point.id === 'string'
-      ? [[code(point.id), code(name), constantDoc(path, name)]]
+      ? [[code(point.id), code(name), constantDoc(paths, name)]]
       : [];
   });
   return table(['point', 'export', 'what it asks'], rows);
@@ -148,17 +175,25 @@ export const TABLES: Readonly<Record<string, () => string>> = {
   'core.exits': () => exits(CORE_EXIT_CODECS as never, 'core/src/exit.ts'),
   'core.ops': () => {
     const own = new Set(members(source('core/src/op.ts'), 'OpMap').map((m) => m.name));
-    return ops((name) => own.has(name), 'core/src/op.ts');
+    return ops((name) => own.has(name), ['core/src/op.ts']);
   },
   'core.errors': errors,
   'core.trace': events,
   'arm64.caps': () => caps(arm64()),
   'arm64.ops': () => {
     const own = new Set((arm64().def.ops ?? []).map((op) => op.name as string));
-    return ops((name) => own.has(name), 'arch-arm64/src/events.ts');
+    return ops((name) => own.has(name), ['arch-arm64/src/events/events.ts']);
   },
-  'arm64.points': () => points(arm64Package, 'arch-arm64/src/points.ts'),
+  'arm64.points': () => points(arm64Package, below('arch-arm64/src')),
   'arm64.cells': () => cells('arm64'),
+  'x86.exits': () => exits(x86().def.exits as never, 'arch-x86/src/msr/exits.ts'),
+  'x86.caps': () => caps(x86()),
+  'x86.ops': () => {
+    const own = new Set((x86().def.ops ?? []).map((op) => op.name as string));
+    return ops((name) => own.has(name), below('arch-x86/src'), vm('x86'));
+  },
+  'x86.points': () => points(x86Package, below('arch-x86/src')),
+  'x86.cells': () => cells('x86', vm('x86')),
   'sea.exits': () => exits(sea().def.exits as never, 'plugin-sea/src/exit.ts'),
   'sea.caps': () => caps(sea()),
   'sea.knobs': () => knobs(sea()),

@@ -10,8 +10,8 @@ export const MsrExitReason = { Inval: 1, Unknown: 2, Filter: 4 } as const;
 declare module '@faultyard/core' {
   interface ExitMap {
     /**
-     * KVM_EXIT_X86_RDMSR (29): the guest read an MSR that KVM refuses (reason 1), does not know (2) or that is filtered
- X
+     * KVM_EXIT_X86_RDMSR (29): the guest read an MSR that KVM refuses (reason 1), does not know (2) or that is
+     * filtered (4). {@link answerMsr} gives the value, or #GP.
      */
     'x86-rdmsr': { readonly reason: number; readonly index: number };
     /** KVM_EXIT_X86_WRMSR (30): the guest wrote one. Done when the VMM runs on, or #GP with error 1. */

@@ -28,7 +28,7 @@ export interface KvmTranslation {
 
 declare module '@faultyard/core' {
   interface OpMap {
-    /** KVM_GET_DEBUGREGS. */
+    /** KVM_GET_DEBUGREGS: DR0 to DR3, DR6, DR7. */
     'get-debugregs': {
       readonly on: 'vcpu';
       readonly arg: Record<never, never>;
@@ -40,9 +40,9 @@ declare module '@faultyard/core' {
     'get-mp-state': { readonly on: 'vcpu'; readonly arg: Record<never, never>; readonly result: number };
     /** KVM_SET_MP_STATE: EINVAL for all but RUNNABLE without an interrupt controller in the kernel. */
     'set-mp-state': { readonly on: 'vcpu'; readonly arg: { readonly mpState: number }; readonly result: 0 };
-    /** KVM_GET_TSC_KHZ. */
+    /** KVM_GET_TSC_KHZ: frequency of the vCPU's TSC. */
     'get-tsc-khz': { readonly on: 'vcpu'; readonly arg: Record<never, never>; readonly result: number };
-    /** KVM_SET_TSC_KHZ: 0 for the host's. */
+    /** KVM_SET_TSC_KHZ: 0 for the model's own frequency. */
     'set-tsc-khz': { readonly on: 'vcpu'; readonly arg: { readonly khz: number }; readonly result: 0 };
     /** KVM_TRANSLATE: where a linear address leads for a read by the supervisor. Sets no accessed bits. */
     translate: {

@@ -14,7 +14,7 @@ declare module '@faultyard/core' {
       readonly result: readonly CpuidEntry[];
     };
     /**
-     * KVM_SET_CPUID2. E2BIG for more than 256 entries; EINVAL for linear addresses of other than 48 or 57 bits, and for
+     * KVM_SET_CPUID2: E2BIG for more than 256 entries; EINVAL for linear addresses of other than 48 or 57 bits, and for
      * other entries than before once the vCPU has run.
      */
     'set-cpuid2': {

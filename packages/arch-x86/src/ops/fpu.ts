@@ -29,7 +29,7 @@ export interface KvmXcr {
 
 declare module '@faultyard/core' {
   interface OpMap {
-    /** KVM_GET_FPU. */
+    /** KVM_GET_FPU: x87 and XMM registers. */
     'get-fpu': { readonly on: 'vcpu'; readonly arg: Record<never, never>; readonly result: KvmFpu };
     /** KVM_SET_FPU: never refused. */
     'set-fpu': { readonly on: 'vcpu'; readonly arg: KvmFpu; readonly result: 0 };

@@ -31,7 +31,7 @@ export type KvmRegs = Readonly<Record<Slot | 'rip' | 'rflags', bigint>>;
 
 declare module '@faultyard/core' {
   interface OpMap {
-    /** KVM_GET_REGS. */
+    /** KVM_GET_REGS: general registers, RIP, RFLAGS. */
     'get-regs': { readonly on: 'vcpu'; readonly arg: Record<never, never>; readonly result: KvmRegs };
     /** KVM_SET_REGS: never refused; bit 1 of RFLAGS is set, an exception that waits is dropped. */
     'set-regs': { readonly on: 'vcpu'; readonly arg: KvmRegs; readonly result: 0 };

@@ -52,10 +52,10 @@ export type KvmSregs2 = KvmSregsCommon & {
 
 declare module '@faultyard/core' {
   interface OpMap {
-    /** KVM_GET_SREGS. */
+    /** KVM_GET_SREGS: segments, tables, control registers, EFER, APIC base, the vector that waits. */
     'get-sregs': { readonly on: 'vcpu'; readonly arg: Record<never, never>; readonly result: KvmSregs };
     /**
-     * KVM_SET_SREGS. EINVAL for control registers that cannot stand together (long mode without PAE or LMA, LMA or CS.L
+     * KVM_SET_SREGS: EINVAL for control registers that cannot stand together (long mode without PAE or LMA, LMA or CS.L
      * outside it, reserved bits) and for an APIC base that cannot be.
      */
     'set-sregs': { readonly on: 'vcpu'; readonly arg: KvmSregs; readonly result: 0 };
