@@ -163,7 +163,8 @@ export class Ops {
    * as arm64's KVM answers; EFAULT for a structure that is too short).
    */
   ioctl(target: Vm | Vcpu, number: number, arg: Uint8Array | bigint | number = 0): IoctlResult {
-    const bytes = arg instanceof Uint8Array ? arg.slice() : new Uint8Array();
+    // a Buffer's slice would share the memory
+    const bytes = new Uint8Array(arg instanceof Uint8Array ? arg : 0);
     const on = 'vcpus' in target ? 'vm' : 'vcpu';
     const user = userSpace('vcpus' in target ? target : (target.vm as Vm));
     let refused: (() => void) | undefined;
