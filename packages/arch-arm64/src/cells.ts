@@ -2,7 +2,7 @@
 import type { Cell, Plain } from '@faultyard/core';
 import { EXCLUSIVE_STATE } from './isa/exclusive.ts';
 import { high, join, low, SR_COUNT } from './state.ts';
-import type { Sysreg } from './system-registers.ts';
+import type { Sysreg } from './sysregs/system-registers.ts';
 import type { Arm64Vcpu } from './vcpu.ts';
 
 interface RegisterState {

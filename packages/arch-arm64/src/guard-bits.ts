@@ -7,7 +7,7 @@ import { GUARD_EL0, GUARD_FP, GUARD_SP, GUARD_SP_EL0, GUARD_ZVA } from './isa/gu
 import type { GuardDef } from './points.ts';
 import { SR } from './state.ts';
 import type { SysregContext } from './sysregs/def.ts';
-import { fpTrapped } from './system-registers.ts';
+import { fpTrapped } from './sysregs/system-registers.ts';
 
 /** Bits of the guard word that are the architecture's; the others are plugins'. */
 const OWN_GUARDS = 0xffff;

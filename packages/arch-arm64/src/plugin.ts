@@ -10,18 +10,18 @@ import {
   type Vm,
 } from '@faultyard/core';
 import { checkHandler, createEngine, type Engine, type Handler } from '@faultyard/engine';
-import { ARM64_OPS } from './events.ts';
+import { ARM64_OPS } from './events/events.ts';
 import { PluginGuards } from './guard-bits.ts';
 import type { Feature, Form } from './isa/form.ts';
 import { type A64Isa, a64 } from './isa/isa.ts';
 import { syntaxOf } from './isa/syntax.ts';
 import { withNames } from './isa/sysreg-names.ts';
 import { blaming, type Table } from './isa/table.ts';
+import { Stage2Tables } from './memory/stage2-tables.ts';
 import { type Arm64Options, instructionFeatures, type Model, resolveModel } from './model.ts';
 import { guards as guardPoint, instructions, type KvmRules, kvmRules, systemRegisters } from './points.ts';
-import { Stage2Tables } from './stage2-tables.ts';
 import { sysregKey } from './sysregs/def.ts';
-import { SystemRegisters } from './system-registers.ts';
+import { SystemRegisters } from './sysregs/system-registers.ts';
 import { Arm64Vcpu } from './vcpu.ts';
 
 /** Options of {@link arm64}. */

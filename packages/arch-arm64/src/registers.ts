@@ -1,7 +1,7 @@
 /** Registers by name, for sessions and debuggers, and by KVM's ONE_REG id. */
 import type { RegisterInfo } from '@faultyard/core';
-import { disassemble } from './isa/disassemble.ts';
-import { observeWord } from './observer.ts';
+import { disassemble } from './asm/disassemble.ts';
+import { observeWord } from './memory/observer.ts';
 import { high, join, low, type Pair, PS, SR } from './state.ts';
 import { PSTATE_FIELDS } from './sysregs/exceptions.ts';
 import type { Arm64Vcpu } from './vcpu.ts';

@@ -3,7 +3,7 @@
  * exception, or asks for work outside generated code.
  */
 import type { Exit } from '@faultyard/core';
-import { EC, esr, exceptionReturn, sysregIss, takeSync } from './exceptions.ts';
+import { EC, esr, exceptionReturn, sysregIss, takeSync } from './events/exceptions.ts';
 import { GUARD_FP, GUARD_SP, GUARD_ZVA } from './isa/guards.ts';
 import { Slow } from './isa/slow.ts';
 import { Next, type NextStep } from './next.ts';
@@ -11,8 +11,8 @@ import { intercept } from './points.ts';
 import { PS, SR } from './state.ts';
 import { sysregKey } from './sysregs/def.ts';
 import { writePs } from './sysregs/exceptions.ts';
-import { systemInstruction } from './system-instructions.ts';
-import { SysAccess, type SysAccessResult } from './system-registers.ts';
+import { SysAccess, type SysAccessResult } from './sysregs/system-registers.ts';
+import { systemInstruction } from './system/instructions.ts';
 import type { Arm64Vcpu } from './vcpu.ts';
 
 /** ISS of EC 0x07 in AArch64: CV = 1, COND = 0b1110. */

@@ -12,11 +12,8 @@ import {
   type Walk,
 } from '@faultyard/core';
 import { Access, type Cpu, Leave } from '@faultyard/engine';
-import { guestAbort, writes } from './aborts.ts';
-import { Arm64Port, Cause } from './access-port.ts';
 import { vcpuCells } from './cells.ts';
-import { completeDevice, loadSyndromes, STORE } from './completion.ts';
-import { PendingEvents } from './events.ts';
+import { PendingEvents } from './events/events.ts';
 import {
   EC,
   type ExceptionContext,
@@ -25,31 +22,34 @@ import {
   takeAbort,
   takeSync,
   VECTOR,
-} from './exceptions.ts';
+} from './events/exceptions.ts';
+import { ISS, injectSea, takeExternalAbort } from './events/inject.ts';
+import { Presented, type PresentedAbort } from './events/presented.ts';
+import { IDS, SErrors } from './events/serror.ts';
 import { GuardWord, type PluginGuards } from './guard-bits.ts';
-import { ISS, injectSea, takeExternalAbort } from './inject.ts';
-import { AccessClass } from './isa/access-class.ts';
 import { CONTEXT_EL0, CONTEXT_EL1 } from './isa/contexts.ts';
 import type { A64Isa } from './isa/isa.ts';
 import { MODE_NORMAL, MODE_STRICT } from './isa/strict.ts';
 import type { Table } from './isa/table.ts';
-import { type Probe, probe } from './mmu/at.ts';
-import { Tlb } from './mmu/tlb.ts';
-import { WalkEnd, type WalkResult, walkResult } from './mmu/walk.ts';
+import { AccessClass } from './memory/access-class.ts';
+import { type Probe, probe } from './memory/at.ts';
+import { completeDevice, loadSyndromes, STORE } from './memory/completion.ts';
+import { guestAbort, writes } from './memory/fault.ts';
+import { observe, observerReader } from './memory/observer.ts';
+import { Arm64Port, Cause } from './memory/port.ts';
+import { SavedFault } from './memory/saved-fault.ts';
+import type { Stage2Tables } from './memory/stage2-tables.ts';
+import { Tlb } from './memory/tlb.ts';
+import { WalkEnd, type WalkResult, walkResult } from './memory/walk.ts';
 import type { Model } from './model.ts';
 import { Next, type NextStep } from './next.ts';
-import { observe, observerReader } from './observer.ts';
 import { externalAbort, type FaultInfo, type FaultPort, type KvmRules } from './points.ts';
-import { Presented, type PresentedAbort } from './presented.ts';
-import { type PsciPort, smccc } from './psci.ts';
 import { RegisterNames } from './registers.ts';
 import { reset } from './reset.ts';
-import { SavedFault } from './saved-fault.ts';
-import { IDS, SErrors } from './serror.ts';
 import { guard, intercepted, slow } from './slow.ts';
-import type { Stage2Tables } from './stage2-tables.ts';
 import { Arm64State, high, join, low, type Pair, PS, placesOf, SR } from './state.ts';
-import type { SystemRegisters } from './system-registers.ts';
+import type { SystemRegisters } from './sysregs/system-registers.ts';
+import { type PsciPort, smccc } from './system/psci.ts';
 import { Timer } from './timer.ts';
 import { traceEntry, traceException, traceExit } from './tracing.ts';
 

@@ -1,8 +1,8 @@
 /** The assembler: recorded instances against GNU as, whole programs, directives, and what it says about mistakes. */
 import { describe, expect, it } from 'vitest';
-import { asm, assemble } from '../src/isa/assemble.ts';
-import { AssemblyError } from '../src/isa/assembly-error.ts';
-import { disassemble } from '../src/isa/disassemble.ts';
+import { asm, assemble } from '../src/asm/assemble.ts';
+import { AssemblyError } from '../src/asm/assembly-error.ts';
+import { disassemble } from '../src/asm/disassemble.ts';
 import { standardTable } from '../src/isa/forms.ts';
 import { SPELLINGS } from './data/spellings.ts';
 import { ARCH_NAMES, assembleLines, hasBinutils, objdump } from './support/binutils.ts';

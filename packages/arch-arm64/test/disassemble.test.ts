@@ -1,7 +1,7 @@
 /** Disassembly of every recorded instance against GNU objdump, and live against capstone. */
 import MCapstone from '@alexaltea/capstone-js';
 import { expect, it } from 'vitest';
-import { disassemble } from '../src/isa/disassemble.ts';
+import { disassemble } from '../src/asm/disassemble.ts';
 import { standardTable } from '../src/isa/forms.ts';
 import { CAPSTONE, capstoneText, type Disassembler, listedOut } from './support/capstone.ts';
 import { explained, OBJDUMP_TEXT } from './support/differences.ts';

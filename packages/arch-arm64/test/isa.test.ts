@@ -1,7 +1,7 @@
 /** The instruction set as the engine takes it: records, handlers, flags, bitmask immediates. */
 import type { DecodeSite } from '@faultyard/engine';
 import { describe, expect, it } from 'vitest';
-import { assemble } from '../src/isa/assemble.ts';
+import { assemble } from '../src/asm/assemble.ts';
 import { decodeBitmask, encodeBitmask } from '../src/isa/bitmask.ts';
 import { holds, packFlags, unpackFlags } from '../src/isa/flags.ts';
 import { SINK, SP, ZR } from '../src/isa/form.ts';

@@ -1,14 +1,14 @@
 /** What the rows of memory and system instructions tell the vCPU: accesses, leaves, syndromes, the monitor. */
 import { Access, Leave } from '@faultyard/engine';
 import { describe, expect, it } from 'vitest';
-import { AccessClass } from '../src/isa/access-class.ts';
-import { assemble } from '../src/isa/assemble.ts';
+import { assemble } from '../src/asm/assemble.ts';
 import { CONTEXT_UNPRIVILEGED } from '../src/isa/contexts.ts';
 import { GUARD_EL0, GUARD_FP, GUARD_SP, GUARD_SP_EL0, GUARD_ZVA } from '../src/isa/guards.ts';
 import { memoryForms } from '../src/isa/memory-rows.ts';
 import { Slow } from '../src/isa/slow.ts';
 import { factsOf, syndrome, syndromeBits } from '../src/isa/syndrome.ts';
 import { systemKey } from '../src/isa/sysreg-names.ts';
+import { AccessClass } from '../src/memory/access-class.ts';
 import { BareMachine, CODE, DATA } from './support/bare-machine.ts';
 
 const accessFacts = factsOf(memoryForms);

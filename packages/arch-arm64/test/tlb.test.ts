@@ -1,7 +1,7 @@
 /** The architectural TLB: what it keeps, what invalidation takes, and that stale translations are used until then. */
 import { afterEach, describe, expect, test } from 'vitest';
-import { PAGE, packAttributes } from '../src/mmu/attributes.ts';
-import { Tlb, type TlbHit } from '../src/mmu/tlb.ts';
+import { PAGE, packAttributes } from '../src/memory/attributes.ts';
+import { Tlb, type TlbHit } from '../src/memory/tlb.ts';
 import { closeLabs, type Lab, lab, RAM } from './support/lab.ts';
 
 afterEach(closeLabs);

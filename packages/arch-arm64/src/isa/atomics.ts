@@ -5,7 +5,7 @@
  * back what it read. Acquire and release make no difference to one thread; alignment is demanded always.
  */
 import type { AccessOptions, Builder, Expr, I64, Size, Ty } from '@faultyard/engine';
-import { AccessClass } from './access-class.ts';
+import { AccessClass } from '../memory/access-class.ts';
 import { sixteen } from './exclusive.ts';
 import type { AsmLine, Bits, Operand } from './form.ts';
 import { base, baseIsSp, bytes, field, type MemoryForm, source, target, wide } from './memory-form.ts';

@@ -1,6 +1,7 @@
 /** One instruction statement to a word. */
+
+import type { Statement } from '../asm/expression.ts';
 import { extract, fieldMask, insert } from './bits.ts';
-import type { Statement } from './expression.ts';
 import type { Bits } from './form.ts';
 import { byMnemonic, isMismatch, type Mismatch, matchSyntax, type Syntax } from './syntax.ts';
 import type { Table } from './table.ts';

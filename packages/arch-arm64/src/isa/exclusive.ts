@@ -10,7 +10,7 @@
  * whole access (there is no FEAT_LSE2), also while the monitor is open.
  */
 import type { AccessOptions, Builder, Fields, I32, I64, StateVar } from '@faultyard/engine';
-import { AccessClass } from './access-class.ts';
+import { AccessClass } from '../memory/access-class.ts';
 import type { AsmLine, Form, Rec } from './form.ts';
 import {
   base,

@@ -6,7 +6,7 @@
  * load ends as the written-back address, and a store that names its own base stores the old value.
  */
 import type { AccessOptions, Builder, Fields, I32, I64 } from '@faultyard/engine';
-import { AccessClass } from './access-class.ts';
+import { AccessClass } from '../memory/access-class.ts';
 import type { AsmLine, Bits, Rec } from './form.ts';
 import {
   base,

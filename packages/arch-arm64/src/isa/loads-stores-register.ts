@@ -7,7 +7,7 @@
  * - PRFM does nothing at all: it neither translates nor checks SP.
  */
 import type { Builder, Fields, I64 } from '@faultyard/engine';
-import { AccessClass } from './access-class.ts';
+import { AccessClass } from '../memory/access-class.ts';
 import type { AsmLine, Bits, Derived, Form, Rec } from './form.ts';
 import {
   type AccessFacts,

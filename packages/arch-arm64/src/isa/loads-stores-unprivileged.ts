@@ -2,7 +2,7 @@
  * LDTR and STTR: loads and stores with the permissions of EL0. They have an access context of their own, so that PAN
  * (which does not apply to them) and UAO (which makes them ordinary) are the walk's business only.
  */
-import { AccessClass } from './access-class.ts';
+import { AccessClass } from '../memory/access-class.ts';
 import { CONTEXT_UNPRIVILEGED } from './contexts.ts';
 import { isTransfer, transfer, transferFacts, transferLines } from './loads-stores-register.ts';
 import {

@@ -5,7 +5,7 @@
  * register (Rt = Rt2, CONSTRAINED UNPREDICTABLE) leaves the second element, as QEMU 7.2 does.
  */
 import type { AccessOptions, Builder, Expr, Fields, I64 } from '@faultyard/engine';
-import { AccessClass } from './access-class.ts';
+import { AccessClass } from '../memory/access-class.ts';
 import { type AsmLine, type Bits, type Rec, ZR } from './form.ts';
 import { GUARD_FP } from './guards.ts';
 import { isIndexOption, offsetConstants, registerOffset } from './loads-stores-register.ts';

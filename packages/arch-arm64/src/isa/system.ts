@@ -5,7 +5,7 @@
  * ({@link SYSTEM_STATE} and NZCV), and DC ZVA.
  */
 import type { Builder, Fields, StateVar } from '@faultyard/engine';
-import { AccessClass } from './access-class.ts';
+import { AccessClass } from '../memory/access-class.ts';
 import { packFlags, unpackFlags } from './flags.ts';
 import type { AsmLine, Bits, Derived, Feature, Form, Operand } from './form.ts';
 import { GUARD_EL0, GUARD_SP_EL0, GUARD_ZVA } from './guards.ts';

@@ -9,7 +9,7 @@ import {
   type LeaveReason,
   type Resolution,
 } from '@faultyard/engine';
-import { assemble } from '../../src/isa/assemble.ts';
+import { assemble } from '../../src/asm/assemble.ts';
 import { a64 } from '../../src/isa/isa.ts';
 
 const PAGE = 4096;

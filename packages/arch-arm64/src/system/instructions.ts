@@ -1,14 +1,14 @@
 /** SYS: cache maintenance, address translation, TLB maintenance (DDI 0487, C5.3 to C5.5). */
 import { Access, type AccessInfo, type Resolution, Resolved } from '@faultyard/engine';
-import { EC, sysregIss, takeSync } from './exceptions.ts';
-import { AccessClass } from './isa/access-class.ts';
-import { isAt, translateAddress } from './mmu/at.ts';
-import { isTlbi, tlbi } from './mmu/tlbi.ts';
-import { WalkEnd, walkResult } from './mmu/walk.ts';
-import { Next, type NextStep } from './next.ts';
-import { SR } from './state.ts';
-import { sysregKey } from './sysregs/def.ts';
-import type { Arm64Vcpu } from './vcpu.ts';
+import { EC, sysregIss, takeSync } from '../events/exceptions.ts';
+import { AccessClass } from '../memory/access-class.ts';
+import { isAt, translateAddress } from '../memory/at.ts';
+import { isTlbi, tlbi } from '../memory/tlbi.ts';
+import { WalkEnd, walkResult } from '../memory/walk.ts';
+import { Next, type NextStep } from '../next.ts';
+import { SR } from '../state.ts';
+import { sysregKey } from '../sysregs/def.ts';
+import type { Arm64Vcpu } from '../vcpu.ts';
 
 const key = (op1: number, crm: number, op2: number): number => sysregKey([1, op1, 7, crm, op2]);
 const IC_IALLUIS = key(0, 1, 0);

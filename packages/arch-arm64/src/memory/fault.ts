@@ -12,15 +12,15 @@ import {
   type Task,
 } from '@faultyard/core';
 import { Access } from '@faultyard/engine';
-import { type AccessFault, Cause, className, classOf } from './access-port.ts';
-import { ISS, injectSizeFault } from './inject.ts';
-import { AccessClass } from './isa/access-class.ts';
-import { syndrome, syndromeBits } from './isa/syndrome.ts';
-import { type ExternalAbort, errorPfn, externalAbort } from './points.ts';
-import { IDS } from './serror.ts';
-import { join } from './state.ts';
-import { traceFault } from './tracing.ts';
-import type { Arm64Vcpu } from './vcpu.ts';
+import { ISS, injectSizeFault } from '../events/inject.ts';
+import { IDS } from '../events/serror.ts';
+import { syndrome, syndromeBits } from '../isa/syndrome.ts';
+import { type ExternalAbort, errorPfn, externalAbort } from '../points.ts';
+import { join } from '../state.ts';
+import { traceFault } from '../tracing.ts';
+import type { Arm64Vcpu } from '../vcpu.ts';
+import { AccessClass } from './access-class.ts';
+import { type AccessFault, Cause, className, classOf } from './port.ts';
 
 /** ESR_EL2.EC of aborts from EL0 and EL1. */
 const EC_IABT = 0x20;

@@ -5,11 +5,15 @@
  */
 import { type KernelBus, Miss, type Stage2 } from '@faultyard/core';
 import { Access, type AccessInfo, type AccessPort, type Resolution, Resolved } from '@faultyard/engine';
-import { AccessClass } from './isa/access-class.ts';
-import { CONTEXT_EL0, CONTEXT_UNPRIVILEGED } from './isa/contexts.ts';
-import { flat } from './mmu/at.ts';
-import { EXEC, leafLevel, PAGE, permitted, READ, WRITE } from './mmu/attributes.ts';
-import type { Tlb, TlbHit } from './mmu/tlb.ts';
+import { CONTEXT_EL0, CONTEXT_UNPRIVILEGED } from '../isa/contexts.ts';
+import type { Model } from '../model.ts';
+import type { AbortClass, Delivery } from '../points.ts';
+import { type Arm64State, type Pair, PS, SR } from '../state.ts';
+import { AccessClass } from './access-class.ts';
+import { flat } from './at.ts';
+import { EXEC, leafLevel, PAGE, permitted, READ, WRITE } from './attributes.ts';
+import type { Stage2Tables } from './stage2-tables.ts';
+import type { Tlb, TlbHit } from './tlb.ts';
 import {
   FSC,
   TableRead,
@@ -19,11 +23,7 @@ import {
   type WalkResult,
   walk,
   walkResult,
-} from './mmu/walk.ts';
-import type { Model } from './model.ts';
-import type { AbortClass, Delivery } from './points.ts';
-import type { Stage2Tables } from './stage2-tables.ts';
-import { type Arm64State, type Pair, PS, SR } from './state.ts';
+} from './walk.ts';
 
 /** Why an access could not be served. */
 export const Cause = {
@@ -202,7 +202,7 @@ export class Arm64Port implements AccessPort, TableReader {
 
   /**
    * Stage 1 of the access: `false` and a record when it faults. The result is in {@link hit}.
-   * @param need READ, WRITE or EXEC of `mmu/attributes.ts`
+   * @param need READ, WRITE or EXEC of `memory/attributes.ts`
    */
   translate(a: AccessInfo, need: number): boolean {
     const s = this.#s;

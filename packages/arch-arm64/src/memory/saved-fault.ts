@@ -1,9 +1,9 @@
 /** What KVM saved of the last abort at EL2 (struct kvm_vcpu_fault_info); device accesses stay numbers until asked for. */
 import { Access } from '@faultyard/engine';
-import type { AccessFault } from './access-port.ts';
-import { ISS } from './inject.ts';
-import type { FaultInfo } from './points.ts';
-import { join } from './state.ts';
+import { ISS } from '../events/inject.ts';
+import type { FaultInfo } from '../points.ts';
+import { join } from '../state.ts';
+import type { AccessFault } from './port.ts';
 
 /** ESR_EL2 of a data abort from a lower level: translation fault, level 2, IL set. */
 const DABT_TRANSLATION = 0x9200_0006;

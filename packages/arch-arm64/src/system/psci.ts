@@ -3,7 +3,7 @@
  * hypercalls.c). Unknown functions return NOT_SUPPORTED.
  */
 import type { Exit } from '@faultyard/core';
-import { type Arm64State, wide } from './state.ts';
+import { type Arm64State, wide } from '../state.ts';
 
 /** Function numbers; bit 30 set is the 64-bit form. */
 const PSCI = {

@@ -3,16 +3,16 @@
  * UNDEFINED. The rows are in `sysregs/`, by chapter.
  */
 import { FaultyardError } from '@faultyard/core';
-import { systemRegisterKey } from './isa/sysreg-names.ts';
-import type { Model } from './model.ts';
-import { high, low, type Pair, SR, SR_COUNT } from './state.ts';
-import { control } from './sysregs/control.ts';
-import { debugRegisters } from './sysregs/debug.ts';
-import { type SysregContext, type SysregDef, sysregKey } from './sysregs/def.ts';
-import { exceptionRegisters } from './sysregs/exceptions.ts';
-import { identification } from './sysregs/identification.ts';
-import { rasRegisters } from './sysregs/ras.ts';
-import { timerRegisters } from './sysregs/timer.ts';
+import { systemRegisterKey } from '../isa/sysreg-names.ts';
+import type { Model } from '../model.ts';
+import { high, low, type Pair, SR, SR_COUNT } from '../state.ts';
+import { control } from './control.ts';
+import { debugRegisters } from './debug.ts';
+import { type SysregContext, type SysregDef, sysregKey } from './def.ts';
+import { exceptionRegisters } from './exceptions.ts';
+import { identification } from './identification.ts';
+import { rasRegisters } from './ras.ts';
+import { timerRegisters } from './timer.ts';
 
 /** Every row, whatever the model. */
 export const SYSTEM_REGISTERS: readonly SysregDef[] = [

@@ -3,9 +3,9 @@
  * SET is not atomic: an external abort is injected before the SError half is checked.
  */
 import { KvmError, type OpCodec, type OpDef, type Plain } from '@faultyard/core';
-import type { KvmRules } from './points.ts';
+import type { KvmRules } from '../points.ts';
+import type { Arm64Vcpu } from '../vcpu.ts';
 import { IDS } from './serror.ts';
-import type { Arm64Vcpu } from './vcpu.ts';
 
 /** struct kvm_vcpu_events, 64 bytes; the `ext_iabt` and `ext_abt_esr` fields exist in a proposal only. */
 export interface VcpuEvents {

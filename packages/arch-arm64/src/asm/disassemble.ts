@@ -1,7 +1,7 @@
 /** Words to text, from the table. */
-import { extract } from './bits.ts';
-import { applies, printSyntax, syntaxOf } from './syntax.ts';
-import type { Table } from './table.ts';
+import { extract } from '../isa/bits.ts';
+import { applies, printSyntax, syntaxOf } from '../isa/syntax.ts';
+import type { Table } from '../isa/table.ts';
 
 /**
  * The preferred disassembly of a word at address `pc`, in GNU syntax: `add x0, x1, #0x10`. Targets are absolute

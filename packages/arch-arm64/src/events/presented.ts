@@ -1,6 +1,6 @@
 /** Aborts that a lab makes up: accesses this CPU model has no registers for, such as the VNCR page of FEAT_NV2. */
 import type { Cell, Plain } from '@faultyard/core';
-import type { ExternalAbortQuestion } from './points.ts';
+import type { ExternalAbortQuestion } from '../points.ts';
 
 /** An abort with its own report, as {@link externalAbort} is asked about it. */
 export type PresentedAbort = Omit<ExternalAbortQuestion, 'vcpu'>;

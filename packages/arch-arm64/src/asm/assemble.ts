@@ -2,12 +2,13 @@
  * A two-pass assembler for A64 in GNU syntax, from the instruction table. Labels (`name:`, `1:` with `1b`/`1f`),
  * expressions, `ldr x0, =value` with literal pools, and the directives of directives.ts.
  */
+
+import { encode } from '../isa/encode.ts';
+import { standardTable } from '../isa/forms.ts';
+import type { Table } from '../isa/table.ts';
 import { AssemblyError, type Diagnostic } from './assembly-error.ts';
 import { DIRECTIVES, type Layout, littleEndian } from './directives.ts';
-import { encode } from './encode.ts';
 import { Statement } from './expression.ts';
-import { standardTable } from './forms.ts';
-import type { Table } from './table.ts';
 
 /** How to assemble. */
 export interface AssembleOptions {

@@ -1,10 +1,10 @@
 /** A walk of stage 1 for people: every step, changing nothing. */
 import type { Vm, Walk, WalkStep } from '@faultyard/core';
-import { flat } from './mmu/at.ts';
-import { leafShift, memoryType, PAGE, permitted } from './mmu/attributes.ts';
-import { TableRead, type TableReader, WalkEnd, walk, walkResult } from './mmu/walk.ts';
-import { high, join, low, PS, SR } from './state.ts';
-import type { Arm64Vcpu } from './vcpu.ts';
+import { high, join, low, PS, SR } from '../state.ts';
+import type { Arm64Vcpu } from '../vcpu.ts';
+import { flat } from './at.ts';
+import { leafShift, memoryType, PAGE, permitted } from './attributes.ts';
+import { TableRead, type TableReader, WalkEnd, walk, walkResult } from './walk.ts';
 
 /** Names of fault kinds by FSC >> 2. */
 const KINDS: readonly string[] = ['address size', 'translation', 'access flag', 'permission'];

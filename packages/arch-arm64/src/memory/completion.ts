@@ -2,9 +2,9 @@
  * Completion of a device access as KVM does it: the syndrome of the exit says which register takes the answer and how
  * it is extended (arch/arm64/kvm/mmio.c kvm_handle_mmio_return), then the pc moves on.
  */
-import { SINK } from './isa/form.ts';
-import type { FactsOf } from './isa/syndrome.ts';
-import type { Arm64State } from './state.ts';
+import { SINK } from '../isa/form.ts';
+import type { FactsOf } from '../isa/syndrome.ts';
+import type { Arm64State } from '../state.ts';
 
 /** Syndrome of a store: nothing to write back. */
 export const STORE = -1;

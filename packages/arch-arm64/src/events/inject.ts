@@ -3,11 +3,11 @@
  * takes itself.
  */
 
+import { FSC, TableRead, type TableReader, walk, walkResult } from '../memory/walk.ts';
+import type { FaultInfo, KvmRules } from '../points.ts';
+import { high, low, type Pair } from '../state.ts';
 import type { ExceptionContext } from './exceptions.ts';
 import { takeAbort } from './exceptions.ts';
-import { FSC, TableRead, type TableReader, walk, walkResult } from './mmu/walk.ts';
-import type { FaultInfo, KvmRules } from './points.ts';
-import { high, low, type Pair } from './state.ts';
 
 /** ISS bits of an abort. */
 export const ISS = {

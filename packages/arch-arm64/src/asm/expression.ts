@@ -1,7 +1,7 @@
 /** One assembly statement as a cursor over its text: words, punctuation, and constant expressions. */
-import { isRegister } from './operands.ts';
-import type { BackCursor } from './syntax.ts';
-import type { SysregNames } from './sysreg-names.ts';
+import { isRegister } from '../isa/operands.ts';
+import type { BackCursor } from '../isa/syntax.ts';
+import type { SysregNames } from '../isa/sysreg-names.ts';
 
 /** What an expression can refer to. */
 export interface Scope {

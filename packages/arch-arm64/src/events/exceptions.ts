@@ -2,8 +2,8 @@
  * Exception entry and return at EL1 (DDI 0487, D1.3 and J1: AArch64.TakeException, AArch64.ExceptionReturn).
  * One function serves hardware and KVM's software entry (arch/arm64/kvm/hyp/exception.c), which differs in one rule.
  */
-import { type Arm64State, PS, SR } from './state.ts';
-import type { SysregContext } from './sysregs/def.ts';
+import { type Arm64State, PS, SR } from '../state.ts';
+import type { SysregContext } from '../sysregs/def.ts';
 
 /** Exception classes, ESR_EL1.EC (DDI 0487, D19.2.37). */
 export const EC = {

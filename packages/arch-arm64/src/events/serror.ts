@@ -2,9 +2,10 @@
  * SErrors of a guest: HCR_EL2.VSE with VSESR_EL2, delivery, and ESB (DDI 0487, D1.13 and D20; sea.md 2.3, 4.5).
  * All of them are virtual: KVM routes physical SErrors to itself.
  */
+
+import type { KvmRules } from '../points.ts';
+import { PS, SR } from '../state.ts';
 import { type ExceptionContext, takeSError } from './exceptions.ts';
-import type { KvmRules } from './points.ts';
-import { PS, SR } from './state.ts';
 
 /** ISS of an SError whose syndrome is not an architected RAS one: IDS = 1. */
 export const IDS = 0x100_0000;
