@@ -189,6 +189,9 @@ describe.skipIf(!hasScript)(`on a pty${hasScript ? '' : ' (skipped: script(1) is
     person.press("\x15help('sea.walkR");
     person.press('\t');
     await person.seesTyped("help('sea.walkRule");
+    person.press('\x15lab.ar');
+    person.press('\t');
+    await person.seesTyped('lab.arm64');
     person.press('\x15');
     person.type('"first " + (1 + 1)');
     await person.sees(/'first 2'/);

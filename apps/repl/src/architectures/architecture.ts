@@ -27,16 +27,16 @@ export interface Architecture {
   readonly name: string;
   /** Names of its own options of `lab.<name>()`, beyond a VM's. */
   readonly options: readonly string[];
-  /** Memory of a machine that is not told otherwise. */
-  readonly memory: InitialMemslot;
+  /** Memory of a machine that is not told otherwise. Default: 64 MiB at 1 GiB. */
+  readonly memory?: InitialMemslot;
   /** Makes the architecture plugin with its own options. */
   plugin(options: Readonly<Record<string, unknown>>): AnyPlugin;
   /** Brings a new machine to where code can be loaded and run, by its own options. */
   prepare?(vm: Vm, options: Readonly<Record<string, unknown>>): void;
   /** Names that a vCPU reads and writes beside the registers it lists: parts (`eax`) and other names of them. */
   readonly aliases?: readonly string[];
-  /** How manuals write an encoding: a word, most significant byte first, or bytes as they lie in memory. */
-  readonly encoding: 'word' | 'bytes';
+  /** How manuals write an encoding: a word, most significant byte first, or bytes as they lie in memory. Default: a word. */
+  readonly encoding?: 'word' | 'bytes';
   /** Assembles statements separated by line ends or `;`, with what plugins added to `vm`. */
   assemble(text: string, vm?: Vm): Code;
   /** Events by name. */

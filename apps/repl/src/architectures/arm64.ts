@@ -115,8 +115,6 @@ function instructions(vm?: Vm): readonly Instruction[] {
 export const arm64Architecture: Architecture = {
   name: 'arm64',
   options: Object.keys(OPTIONS),
-  memory: { gpa: 0x4000_0000n, size: 64n << 20n },
-  encoding: 'word',
   plugin: (options) => arm64(options),
   assemble: code,
   instructions,

@@ -42,6 +42,9 @@ const VM_OPTIONS: ReadonlySet<string> = new Set([
   'nsPerInstruction',
 ] satisfies (keyof VmOptions<readonly AnyPlugin[]>)[]);
 
+/** Memory of a machine that is not told otherwise: 64 MiB at 1 GiB. */
+const DEFAULT_MEMORY = { gpa: 0x4000_0000n, size: 64n << 20n };
+
 /**
  * Makes the VM of a machine. `set` are knob values that the command line adds.
  * @throws UserError for an option that neither a VM nor the architecture has.
@@ -56,7 +59,7 @@ export function createMachineVm(arch: Architecture, options: MachineOptions, set
   const own = Object.fromEntries(entries.filter(([name]) => !VM_OPTIONS.has(name)));
   const forVm = Object.fromEntries(entries.filter(([name]) => VM_OPTIONS.has(name)));
   const vm = createVm({
-    memslots: [arch.memory],
+    memslots: [arch.memory ?? DEFAULT_MEMORY],
     ...(forVm as Partial<VmOptions<readonly AnyPlugin[]>>),
     set: { ...options.set, ...set },
     arch: arch.plugin(own),

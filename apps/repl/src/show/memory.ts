@@ -48,10 +48,10 @@ export interface Instruction {
 /** Disassembled instructions; the one at `mark` is the next to run. */
 export class Listing {
   readonly instructions: readonly Instruction[];
-  readonly encoding: 'word' | 'bytes';
+  readonly encoding: 'word' | 'bytes' | undefined;
   readonly mark: bigint | undefined;
 
-  constructor(instructions: readonly Instruction[], encoding: 'word' | 'bytes', mark?: bigint) {
+  constructor(instructions: readonly Instruction[], encoding?: 'word' | 'bytes', mark?: bigint) {
     this.instructions = instructions;
     this.encoding = encoding;
     this.mark = mark;
@@ -63,7 +63,7 @@ export class Listing {
       .map((i) => {
         // a word as the manual writes it: most significant byte first
         const digits = Array.from(i.bytes, (b) => b.toString(16).padStart(2, '0'));
-        const code = (this.encoding === 'word' ? digits.reverse() : digits).join('');
+        const code = (this.encoding === 'bytes' ? digits : digits.reverse()).join('');
         const here = i.pc === this.mark ? '>' : ' ';
         return `${here} ${options.stylize(hex(i.pc, 8), 'undefined')}  ${code.padEnd(width)}  ${i.text}`;
       })
