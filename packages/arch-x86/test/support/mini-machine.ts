@@ -85,7 +85,9 @@ export class MiniMachine implements AccessPort {
   readonly state: X86State;
   readonly #dv: DataView;
   readonly #u8: Uint8Array;
-  readonly #window: readonly number[];
+  /** First of the window's frames. */
+  readonly #window: number;
+  readonly #before: Uint8Array = new Uint8Array(WINDOW_SIZE);
   /** Frame full of INT3, standing for all code pages but those of instructions. */
   readonly #filler: number;
   readonly #code: Map<number, number> = new Map();
@@ -103,7 +105,9 @@ export class MiniMachine implements AccessPort {
     this.engine = createEngine(host, x86Isa());
     this.#dv = new DataView(host.memory.buffer);
     this.#u8 = new Uint8Array(host.memory.buffer);
-    this.#window = Array.from({ length: WINDOW_SIZE / PAGE }, () => host.frame());
+    // frames come one after the other
+    this.#window = host.frame();
+    for (let at = PAGE; at < WINDOW_SIZE; at += PAGE) host.frame();
     this.#filler = host.frame();
     this.#u8.fill(INT3, this.#filler, this.#filler + PAGE);
     this.cpu = this.engine.createCpu(this);
@@ -130,13 +134,10 @@ export class MiniMachine implements AccessPort {
   run(c: UserCase, single = false): Outcome {
     const { state } = this;
     this.#enter(c.env);
-    for (const [page, frame] of this.#window.entries())
-      this.#u8.set(WINDOW_PATTERN.subarray(page * PAGE, page * PAGE + PAGE), frame);
-    const before = WINDOW_PATTERN.slice();
-    for (const p of c.pokes) {
-      before.set(p.bytes, p.at);
-      for (const [i, byte] of p.bytes.entries()) this.#u8[this.#windowByte(p.at + i)] = byte;
-    }
+    const before = this.#before;
+    before.set(WINDOW_PATTERN);
+    for (const p of c.pokes) before.set(p.bytes, p.at);
+    this.#u8.set(before, this.#window);
     const slot = slotOf(c);
     this.#bytes = c.bytes;
     this.#lay(slot, c.bytes);
@@ -242,16 +243,13 @@ export class MiniMachine implements AccessPort {
     }
     return frame ?? this.#filler;
   }
-  #windowByte(at: number): number {
-    return (this.#window[Math.floor(at / PAGE)] as number) + (at % PAGE);
-  }
   #changes(before: Uint8Array): ReadonlyMap<number, number> {
     const changed = new Map<number, number>();
-    for (const [page, frame] of this.#window.entries()) {
-      const was = before.subarray(page * PAGE, page * PAGE + PAGE);
-      const now = this.#u8.subarray(frame, frame + PAGE);
-      if (Buffer.compare(was, now) === 0) continue;
-      for (const [i, byte] of now.entries()) if (byte !== was[i]) changed.set(page * PAGE + i, byte);
+    const now = this.#u8.subarray(this.#window, this.#window + WINDOW_SIZE);
+    if (Buffer.compare(before, now) === 0) return changed;
+    for (let i = 0; i < WINDOW_SIZE; i++) {
+      const byte = now[i] as number;
+      if (byte !== before[i]) changed.set(i, byte);
     }
     return changed;
   }
@@ -284,9 +282,7 @@ export class MiniMachine implements AccessPort {
       this.#fault = { vector: 14, error, address };
       return -1;
     }
-    out.frame = inCode
-      ? this.#codeFrame(lo, false)
-      : (this.#window[Math.floor((lo - WINDOW) / PAGE)] as number);
+    out.frame = inCode ? this.#codeFrame(lo, false) : this.#window + ((lo - WINDOW) & -PAGE);
     out.cache = true;
     return 0;
   }
