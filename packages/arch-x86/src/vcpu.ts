@@ -129,6 +129,8 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   #disposed = false;
   #mode = -1;
   #alignment = false;
+  /** Page behind the end of CS: it must not run by a translation of another CS. */
+  #behind = -1;
   readonly #instruction: Instruction = new Instruction();
   readonly #bytes: Uint8Array = new Uint8Array(MAX_INSTRUCTION);
 
@@ -446,6 +448,11 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     if (this.port.checksAlignment !== this.#alignment) {
       this.#alignment = this.port.checksAlignment;
       this.cpu.flush(CTX_USER);
+    }
+    const behind = this.port.pageBehindCode();
+    if (behind !== this.#behind) {
+      this.#behind = behind;
+      if (behind >= 0) this.cpu.dropPage(behind | 0, 0);
     }
     this.guards.follow(s, this.intercepts);
     this.events.debug.follow();

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { leafLevel, leafShift, PAGE, PF, patIndex, protectionKey, WANT } from '../src/memory/page.ts';
 import type { Paging } from '../src/memory/paging.ts';
-import { readPdptes, WalkEnd, walkResult } from '../src/memory/walk.ts';
+import { WalkEnd } from '../src/memory/walk.ts';
 import { ALL, E, paging, Tables, walkTo } from './support/tables.ts';
 
 const { Write, User, Fetch, NoSmap } = WANT;
@@ -290,28 +290,4 @@ describe('tables that cannot be reached', () => {
     expect(walkTo(four(), t, VA5).end).toBe(WalkEnd.Done);
     expect(walkTo(four(), t, VA5, Write)).toMatchObject({ end: WalkEnd.Stage2, table: entry(1), level: 1 });
   });
-});
-
-describe('PAE pointers', () => {
-  const load = (entries: readonly bigint[]): { readonly end: number; readonly to: number[] } => {
-    const t = new Tables();
-    entries.forEach((e, n) => {
-      t.put(0x2020 + 8 * n, e);
-    });
-    const to = new Int32Array(8).fill(-1);
-    const end = readPdptes(0x203f, 40, t, to, walkResult());
-    return { end, to: [...to] };
-  };
-  test('MOV CR3 -> all four, whether present or not', () => {
-    expect(load([0x5001n, 0x1e6n, 0x12_0000_6001n, 0n])).toEqual({
-      end: WalkEnd.Done,
-      to: [0x5001, 0, 0x1e6, 0, 0x6001, 0x12, 0, 0],
-    });
-  });
-  test.each([1n << 1n, 1n << 5n, 1n << 8n, 1n << 40n, 1n << 63n])(
-    'a present one with reserved bits (0x%x) -> refused, the old ones stay',
-    (bit) => {
-      expect(load([0x5001n, 0x6001n | bit, 0n, 0n])).toEqual({ end: WalkEnd.Fault, to: Array(8).fill(-1) });
-    },
-  );
 });
