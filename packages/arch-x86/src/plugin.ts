@@ -16,6 +16,8 @@ import { PluginGuards } from './guard-bits.ts';
 import { type X86Isa, x86Isa } from './isa/isa.ts';
 import type { Row } from './isa/row.ts';
 import { Slow } from './isa/slow.ts';
+import { smmStage2 } from './memory/smm-space.ts';
+import { walk } from './memory/walks.ts';
 import { type Model, resolveModel, type X86Options } from './model.ts';
 import { MSR_EXITS } from './msr/exits.ts';
 import { MsrFilter } from './msr/filter.ts';
@@ -208,6 +210,7 @@ export function x86(options: X86PluginOptions = {}): Plugin<X86Exit, X86Api> {
       const msrFilter = new MsrFilter();
       ctx.contribute(cpuid, ({ model: m }) => ownCpuid(m));
       ctx.contribute(msr, ({ model: m }) => ownMsrs(m));
+      ctx.contribute(walk, ({ vcpu }) => (vcpu.events.smi.smm ? { stage2: smmStage2(vcpu.vm) } : undefined));
       ctx.cell({
         name: 'x86.msr-filter',
         version: 1,

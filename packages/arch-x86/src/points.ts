@@ -136,6 +136,7 @@ export {
   type PoisonQuestion,
   poisonConsumed,
 } from './memory/points.ts';
+export { type WalkGround, walk } from './memory/walks.ts';
 export {
   type ControlRegister,
   type ControlRegisterRules,

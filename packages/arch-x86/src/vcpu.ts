@@ -15,9 +15,10 @@ import {
   type Walk,
 } from '@faultyard/core';
 import { Access, type Cpu, Leave } from '@faultyard/engine';
-import { Instruction } from 'iced-x86';
+import type { Instruction } from 'iced-x86';
 import { disassemble } from './asm/disassemble.ts';
 import { vcpuCells } from './cells.ts';
+import { CodeReader } from './code-reader.ts';
 import { Cpuid, type CpuidTable } from './cpuid/cpuid.ts';
 import type { DeviceAccesses } from './emulator/accesses.ts';
 import { copyFrom, type Emulated, Emulator, type OnceResult } from './emulator/emulator.ts';
@@ -29,7 +30,6 @@ import { Events } from './events/events.ts';
 import { fillRunPage, takeRunPage } from './events/exits.ts';
 import { events as eventRules } from './events/points.ts';
 import { GuardWord, type PluginGuards } from './guard-bits.ts';
-import { InstructionCache, type Known } from './instruction-cache.ts';
 import { Intercepts } from './intercepts.ts';
 import { MAX_INSTRUCTION } from './isa/decode.ts';
 import { FL } from './isa/flags.ts';
@@ -42,8 +42,8 @@ import { X86LinearMemory } from './memory/linear-memory.ts';
 import { observe, observeCode } from './memory/observer.ts';
 import { type MemoryRules, memoryRules } from './memory/points.ts';
 import { X86Port } from './memory/port.ts';
-import { smmStage2 } from './memory/smm-space.ts';
 import { Tlb } from './memory/tlb.ts';
+import { type WalkGround, walk } from './memory/walks.ts';
 import type { Model } from './model.ts';
 import type { MsrFilter } from './msr/filter.ts';
 import { completeMsr } from './msr/instructions.ts';
@@ -91,6 +91,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   readonly msrs: Msrs;
   readonly tsc: Tsc;
   readonly guards: GuardWord;
+  readonly code: CodeReader = new CodeReader(this, () => this.#mode);
   readonly emulator: Emulator;
   readonly ports: PortAccess = new PortAccess(this);
   readonly memoryRules: MemoryRules;
@@ -131,8 +132,6 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   #alignment = false;
   /** Page behind the end of CS: it must not run by a translation of another CS. */
   #behind = -1;
-  readonly #instruction: Instruction = new Instruction();
-  readonly #bytes: Uint8Array = new Uint8Array(MAX_INSTRUCTION);
 
   constructor(p: VcpuParts) {
     this.vm = p.vm;
@@ -155,7 +154,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
       device: p.core.device,
       poison: this.memoryRules.poison,
       walksWrite: this.memoryRules.walksWrite,
-      lengthAt: (at, avail) => this.#lengthAt(at, avail),
+      lengthAt: (at, avail) => this.code.lengthAt(at, avail),
       copyFrom: (pa, size, out) => copyFrom(p.vm, pa, size, out),
     });
     this.cpu = p.cpu(this.port);
@@ -253,8 +252,8 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
       this.retired++;
       return true;
     }
-    const known = this.#known();
-    const a = known && this.#cache.simple(known);
+    const known = this.code.known();
+    const a = known && this.code.cache.simple(known);
     if (!a || core.device.write) return false;
     this.emulator.leaveSimply(a);
     return true;
@@ -265,8 +264,8 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     const s = this.state;
     if (this.intercepts.has('io') || this.events.debug.careful) return undefined;
     if (s.cr0 & CR0.PE && (s.cpl > s.iopl || s.other & FL.VM)) return undefined;
-    const known = this.#known();
-    const p = known && this.#cache.port(known);
+    const known = this.code.known();
+    const p = known && this.code.cache.port(known);
     return p && this.ports.plain(p);
   }
 
@@ -391,7 +390,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
       return undefined;
     }
     const bytes = new Uint8Array(MAX_INSTRUCTION);
-    const n = this.codeBytes(this.state.pcLo, this.state.pcHi, bytes);
+    const n = this.code.bytes(this.state.pcLo, this.state.pcHi, bytes);
     return emulationFailure(this.id, bytes.subarray(0, n), hardwareExit(this.model.vendor, f));
   }
   portIo(i: Instruction, port: number, size: 1 | 2 | 4, write: boolean, string: boolean): NextStep {
@@ -462,7 +461,15 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     this.cpu.flush();
   }
   smmChanged(): void {
-    this.port.stage2 = this.events.smi.smm ? smmStage2(this.vm) : this.vm.stage2;
+    this.walkChanged();
+  }
+  /** What the guest's walks stand on changed (`x86.walk`): SMM, a nested guest. Fast translations go. */
+  walkChanged(): void {
+    const { stage2, nested } = this.vm.ask(walk as Point<{ readonly vcpu: X86Vcpu }, WalkGround>)({
+      vcpu: this,
+    });
+    this.port.stage2 = stage2 ?? this.vm.stage2;
+    this.port.nested = nested;
     this.cpu.flush();
   }
   flush(): void {
@@ -494,47 +501,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   // ---- the instruction at pc ---------------------------------------------------------------------------------------
 
   instruction(): Instruction {
-    return this.#known()?.instruction ?? this.#decoded(this.#instruction);
-  }
-  /** The cached instruction at pc; `undefined` where its code is not at hand. */
-  #known(): Known | undefined {
-    const at = this.cpu.codeAt();
-    if (at < 0 || (at & (PAGE_SIZE - 1)) > PAGE_SIZE - 16) return undefined;
-    const s = this.state;
-    const { dv } = this.vm.host;
-    return this.#cache.find(dv, at, s.pcLo, s.pcHi, s.ipLo, this.#mode, this.#decode);
-  }
-  readonly #cache: InstructionCache = new InstructionCache();
-  readonly #decode = (into: Instruction): void => {
-    this.#decoded(into);
-  };
-  #decoded(into: Instruction): Instruction {
-    const s = this.state;
-    const n = this.codeBytes(s.pcLo, s.pcHi, this.#bytes);
-    return this.isa.instruction(this.#bytes.subarray(0, n), this.#mode, join(s.ipLo, s.ipHi), into);
-  }
-  /** Fetches up to `to.length` bytes of code at a linear address without any effect; how many there are. */
-  codeBytes(lo: number, hi: number, to: Uint8Array): number {
-    const { u8 } = this.vm.host;
-    let n = 0;
-    let at = lo;
-    let atHi = hi;
-    while (n < to.length) {
-      const from = this.port.codeAt(at, atHi);
-      if (from < 0) break;
-      const part = Math.min(to.length - n, PAGE_SIZE - (at & 0xfff));
-      to.set(u8.subarray(from, from + part), n);
-      n += part;
-      const next = (at + part) | 0;
-      if (next >>> 0 < at >>> 0) atHi = this.state.code === 8 ? (atHi + 1) | 0 : 0;
-      at = next;
-    }
-    return n;
-  }
-  #lengthAt(at: number, avail: number): number {
-    const n = Math.min(avail, MAX_INSTRUCTION);
-    const i = this.isa.instruction(this.vm.host.u8.subarray(at, at + n), this.#mode, 0n, this.#instruction);
-    return i.isInvalid && n < MAX_INSTRUCTION ? 0 : i.length;
+    return this.code.instruction();
   }
   /** Low half of argument `n` (0..3) of the slow operation under way. */
   slowLo(n: number): number {
@@ -578,8 +545,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     if (this.#disposed) return;
     this.#disposed = true;
     this.cpu.dispose();
-    this.#instruction.free();
-    this.#cache.dispose();
+    this.code.dispose();
   }
 }
 
