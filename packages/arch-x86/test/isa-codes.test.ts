@@ -1,9 +1,12 @@
 /** Which encodings the rows cover. */
 import { checkHandler } from '@faultyard/engine';
-import { Code, CpuidFeature, EncodingKind, Instruction } from 'iced-x86';
+import { Code, CpuidFeature, EncodingKind, Instruction, Mnemonic } from 'iced-x86';
 import { describe, expect, it } from 'vitest';
 import { x86Isa } from '../src/isa/isa.ts';
+import type { Operands, Row } from '../src/isa/row.ts';
+import { Slow } from '../src/isa/slow.ts';
 import { PAIRS, WEIGHED } from '../src/isa/weights.ts';
+import { SYSTEM_MNEMONICS } from '../src/system/dispatch.ts';
 import { ABSENT, ABSENT_CODES } from './support/absent-codes.ts';
 
 const { table, handlers, ...isa } = x86Isa();
@@ -20,6 +23,19 @@ function codes(): { readonly name: string; readonly code: Code; readonly feature
     });
   i.free();
   return all.filter((c) => c.encoding === EncodingKind.Legacy || /^BMI[12]$/.test(c.features));
+}
+
+/** The slow operation that a row without operands says first. */
+function slowOf(row: Row): number | undefined {
+  let op: number | undefined;
+  const b = {
+    guard: () => undefined,
+    slow: (n: number) => {
+      op ??= n;
+    },
+  };
+  row.sem({ b } as unknown as Operands, 'none');
+  return op;
 }
 
 describe('x86 encodings', () => {
@@ -42,6 +58,23 @@ describe('x86 encodings', () => {
     const of = codes().filter((c) => wanted.includes(c.features) && !c.name.startsWith('Ud'));
     expect(new Set(of.map((c) => c.features))).toEqual(new Set(wanted));
     expect(of.filter((c) => !table.codes[c.code]).map((c) => c.name)).toEqual([]);
+  });
+  it('rows that leave to system/dispatch.ts -> its table: knows their mnemonics, and no others', () => {
+    const i = new Instruction();
+    const left = table.rows.filter((row) => row.bare && [Slow.System, Slow.Port].includes(slowOf(row) as 1));
+    const mnemonics = (rows: readonly Row[]): Set<Mnemonic> =>
+      new Set(
+        rows.flatMap((row) =>
+          row.codes.map((name) => {
+            i.code = (Code as unknown as Record<string, Code>)[name] as Code;
+            return i.mnemonic;
+          }),
+        ),
+      );
+    expect([...mnemonics(left)].filter((m) => !SYSTEM_MNEMONICS.has(m)).map((m) => Mnemonic[m])).toEqual([]);
+    const all = mnemonics(table.rows);
+    expect([...SYSTEM_MNEMONICS].filter((m) => !all.has(m)).map((m) => Mnemonic[m])).toEqual([]);
+    i.free();
   });
   it('every handler -> engine: its meaning keeps the rules of the builder', () => {
     const whole = { ...isa, handlers };

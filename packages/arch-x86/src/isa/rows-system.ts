@@ -83,8 +83,6 @@ export const SYSTEM_ROWS: readonly Row[] = [
     'xsave',
   ),
   leave('xsaveopt', ['Xsaveopt_mem', 'Xsaveopt64_mem'], Slow.System, 'xsaveopt'),
-  leave('xsavec', ['Xsavec_mem', 'Xsavec64_mem'], Slow.System, 'xsavec'),
-  leave('xsaves', ['Xsaves_mem', 'Xsaves64_mem', 'Xrstors_mem', 'Xrstors64_mem'], Slow.System, 'xsaves'),
   leave(
     'port',
     [

@@ -37,6 +37,7 @@ export const ABSENT: Readonly<Record<string, readonly string[]>> = {
       'FRED',
     ],
     ...['KL', 'AESKLE', 'AESKLE+WIDE_KL', 'WRMSRNS', 'MSRLIST', 'RAO_INT', 'UDBG', 'CL1INVMB', 'D3NOW'],
+    ...['XSAVEC', 'XSAVES'],
   ],
   'other processors and steppings': [
     ...['IA64', 'INTEL286_ONLY', 'INTEL386_ONLY', 'INTEL386_A0_ONLY', 'INTEL486_A_ONLY', 'UMOV', 'MOV_TR'],
