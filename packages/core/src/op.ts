@@ -164,7 +164,7 @@ export class Ops {
    */
   ioctl(target: Vm | Vcpu, number: number, arg: Uint8Array | bigint | number = 0): IoctlResult {
     // a Buffer's slice would share the memory
-    const bytes = new Uint8Array(arg instanceof Uint8Array ? arg : 0);
+    const bytes = arg instanceof Uint8Array ? Uint8Array.from(arg) : new Uint8Array();
     const on = 'vcpus' in target ? 'vm' : 'vcpu';
     const user = userSpace('vcpus' in target ? target : (target.vm as Vm));
     let refused: (() => void) | undefined;

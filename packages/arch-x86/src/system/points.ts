@@ -17,7 +17,7 @@ export interface ControlRegisterRules {
   written?(m: Machine, register: ControlRegister): void;
 }
 
-/** `x86.control-registers`: rules for writes to CR0, CR3, CR4 and CR8, in plugin order. */
+/** `Rules for writes to CR0, CR3, CR4 and CR8, in plugin order. */
 export const controlRegisters: Point<void, readonly ControlRegisterRules[]> = listOf('x86.control-registers');
 
 /** Question of {@link reset}. */
