@@ -1,11 +1,14 @@
 /** What an x86 vCPU tells the trace while `vm.traced` is set, under the names of KVM's tracepoints. */
 import { Stop, type StopReason } from '@faultyard/core';
+import { Access } from '@faultyard/engine';
+import type { EventInfo } from './events/points.ts';
+import type { Machine } from './machine.ts';
+import type { AccessFault } from './memory/access-fault.ts';
 import { join, SR } from './state.ts';
-import type { X86Vcpu } from './vcpu.ts';
 
 declare module '@faultyard/core' {
   interface TraceMap {
-    /** The guest took an exception: vector, error code (0 where there is none), CR2. */
+    /** An exception or INT n was delivered: vector, error code (0 where there is none), CR2. */
     kvm_inj_exception: {
       readonly pc: bigint;
       readonly vector: number;
@@ -43,39 +46,44 @@ const REASONS: Readonly<Record<StopReason, string>> = {
   [Stop.Wait]: 'wait',
 };
 
-/** Time, vCPU and pc of a trace event. */
-const where = (v: X86Vcpu): { readonly time: number; readonly vcpu: number; readonly pc: bigint } => ({
-  time: v.core.now,
-  vcpu: v.id,
-  pc: v.pc,
+/** Time, vCPU and RIP of a trace event. */
+const where = (m: Machine): { readonly time: number; readonly vcpu: number; readonly pc: bigint } => ({
+  time: m.core.now,
+  vcpu: m.id,
+  pc: join(m.state.ipLo, m.state.ipHi),
 });
 
 /** Traces an entry of the guest. */
-export function traceEntry(v: X86Vcpu): void {
-  v.vm.trace.emit({ name: 'kvm_entry', ...where(v) });
+export function traceEntry(m: Machine): void {
+  m.vm.trace.emit({ name: 'kvm_entry', ...where(m) });
 }
 /** Traces that the guest was left. */
-export function traceExit(v: X86Vcpu, why: StopReason): void {
-  v.vm.trace.emit({ name: 'kvm_exit', ...where(v), reason: REASONS[why] });
+export function traceExit(m: Machine, why: StopReason): void {
+  m.vm.trace.emit({ name: 'kvm_exit', ...where(m), reason: REASONS[why] });
 }
 /** Traces a stage 2 fault. */
-export function traceFault(v: X86Vcpu, gpa: number, write: boolean, fetch: boolean): void {
-  const errorCode = (write ? 2 : 0) | (fetch ? 16 : 0);
-  v.vm.trace.emit({ name: 'kvm_page_fault', ...where(v), gpa: BigInt(gpa), errorCode });
+export function traceFault(m: Machine, f: Readonly<AccessFault>): void {
+  const errorCode = (f.write ? 2 : 0) | (f.kind === Access.Exec && !f.walk ? 16 : 0);
+  m.vm.trace.emit({ name: 'kvm_page_fault', ...where(m), gpa: BigInt(f.gpa), errorCode });
 }
-/** Traces an exception that the guest takes. */
-export function traceException(v: X86Vcpu, vector: number, errorCode: number): void {
-  const { state } = v;
-  const cr2 = join(state.sysLo(SR.CR2), state.sysHi(SR.CR2));
-  v.vm.trace.emit({ name: 'kvm_inj_exception', ...where(v), vector, errorCode, cr2 });
+/** Traces an event that was delivered: RIP is at its handler. */
+export function traceEvent(m: Machine, e: EventInfo): void {
+  const { vector, errorCode = 0 } = e;
+  if (e.kind === 'interrupt' || e.kind === 'nmi') {
+    m.vm.trace.emit({ name: 'kvm_inj_virq', ...where(m), vector });
+    return;
+  }
+  const cr2 = join(m.state.sysLo(SR.CR2), m.state.sysHi(SR.CR2));
+  m.vm.trace.emit({ name: 'kvm_inj_exception', ...where(m), vector, errorCode, cr2 });
 }
 /** Traces an MSR access. */
-export function traceMsr(v: X86Vcpu, write: boolean, ecx: number, data: bigint, exception: boolean): void {
-  v.vm.trace.emit({ name: 'kvm_msr', time: v.core.now, vcpu: v.id, write, ecx, data, exception });
+export function traceMsr(m: Machine, write: boolean, ecx: number, data: bigint, exception: boolean): void {
+  const of = { time: m.core.now, vcpu: m.id };
+  m.vm.trace.emit({ name: 'kvm_msr', ...of, write, ecx, data, exception });
 }
-/** Traces a CPUID. */
-export function traceCpuid(v: X86Vcpu, leaf: number, index: number): void {
-  const [rax = 0, rbx = 0, rcx = 0, rdx = 0] = v.cpuid.regs;
-  const of = { time: v.core.now, vcpu: v.id };
-  v.vm.trace.emit({ name: 'kvm_cpuid', ...of, function: leaf, index, rax, rbx, rcx, rdx });
+/** Traces a CPUID; its answer stands in `Machine.cpuid`. */
+export function traceCpuid(m: Machine, leaf: number, index: number): void {
+  const [rax = 0, rbx = 0, rcx = 0, rdx = 0] = m.cpuid.regs;
+  const of = { time: m.core.now, vcpu: m.id };
+  m.vm.trace.emit({ name: 'kvm_cpuid', ...of, function: leaf >>> 0, index, rax, rbx, rcx, rdx });
 }

@@ -54,7 +54,7 @@ import { RegisterNames } from './registers.ts';
 import { resetVcpu } from './reset.ts';
 import { guard, slow } from './slow.ts';
 import { CR0, high, join, low, type Pair, X86State } from './state.ts';
-import { traceEntry, traceExit } from './tracing.ts';
+import { traceEntry, traceExit, traceFault } from './tracing.ts';
 import { Tsc } from './tsc.ts';
 import { X87State } from './x87.ts';
 
@@ -310,6 +310,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     }
     const owed = this.debt;
     this.mapped = false;
+    if (this.vm.traced) traceFault(this, this.port.fault);
     const out = yield* hostFault(this);
     // whatever could not be mapped costs one, or a guest that repeats it for ever would use up no budget
     if (!this.mapped && this.debt === owed) this.debt++;

@@ -4,7 +4,7 @@ import { AMD_REPEATED, FEATURES } from './features.ts';
 import type { CpuFacts } from './models.ts';
 
 /** Bytes of the XSAVE area that the supported components need: legacy and header, then PKRU where the vendor has it. */
-export function xsaveSize(vendor: Model['vendor'], pkru: boolean): number {
+function xsaveSize(vendor: Model['vendor'], pkru: boolean): number {
   return pkru ? pkruOffset(vendor) + 8 : 576;
 }
 /** Offset of PKRU in the standard XSAVE area: behind the room for AVX-512, which Intel's MPX state moves on. */

@@ -11,6 +11,7 @@ import { FL } from '../isa/flags.ts';
 import type { Machine } from '../machine.ts';
 import { Next, type NextStep } from '../next.ts';
 import { SR } from '../state.ts';
+import { traceEvent } from '../tracing.ts';
 import { Debug } from './debug.ts';
 import { type Delivery, deliver } from './exceptions.ts';
 import type { EventInfo, EventKind, EventRules, OuterEvent } from './points.ts';
@@ -340,6 +341,7 @@ export class Events {
         this.#drop(d);
         if (d.vector === Vector.DB && d.kind !== 'software') this.debug.clearGeneralDetect();
         this.taken = true;
+        if (this.#m.vm.traced) traceEvent(this.#m, d);
         for (const r of this.#rules) r.delivered?.(this.#m, d);
         return Next.Run;
       }

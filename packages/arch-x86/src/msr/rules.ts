@@ -1,12 +1,8 @@
 /** Checks that several MSRs share. */
 import { type MsrAccess, MsrResult, type MsrResultCode } from './def.ts';
 
-/** Nothing but 0 may be written to these bits. */
-export function reservedBits(lo: number, hi: number): (a: MsrAccess) => MsrResultCode {
-  return (a) => ((a.lo & lo) | (a.hi & hi) ? MsrResult.Refused : MsrResult.Ok);
-}
 /** Whether an address is canonical for the vCPU's widest linear address (x86.c, is_noncanonical_msr_address). */
-export function canonical(a: MsrAccess): boolean {
+function canonical(a: MsrAccess): boolean {
   const shift = 64 - (a.vcpu.cpuid.has('la57') ? 57 : 48);
   return (a.hi << shift) >> shift === a.hi;
 }
@@ -38,10 +34,6 @@ export function refused(): MsrResultCode {
 /** KVM knows the register for the other direction only. */
 export function unsupported(): MsrResultCode {
   return MsrResult.Unsupported;
-}
-/** Only the host may write. */
-export function hostOnly(a: MsrAccess): MsrResultCode {
-  return a.host ? MsrResult.Ok : MsrResult.Refused;
 }
 /** Only 0 may be written; other values are refused. */
 export function zeroOnly(a: MsrAccess): MsrResultCode {

@@ -5,7 +5,7 @@ import { type MsrAccess, type MsrDef, MsrResult, type MsrResultCode } from './de
 import { beyondPhysical, canonicalOnly, constant, ignored, refused, unsupported, zeroOnly } from './rules.ts';
 
 /** Bits of EFER that the guest's CPUID allows (x86.c, __kvm_valid_efer and efer_reserved_bits). */
-export function eferBits(a: Pick<MsrAccess, 'vcpu'>): number {
+function eferBits(a: Pick<MsrAccess, 'vcpu'>): number {
   const { cpuid } = a.vcpu;
   return (
     (cpuid.has('syscall') ? EFER.SCE : 0) |

@@ -3,6 +3,7 @@ import { type Instruction, Mnemonic } from 'iced-x86';
 import { R } from '../isa/layout.ts';
 import type { Machine } from '../machine.ts';
 import { Next, type NextStep } from '../next.ts';
+import { traceCpuid } from '../tracing.ts';
 import type { Operations } from './operation.ts';
 
 function cpuid(m: Machine, i: Instruction): NextStep {
@@ -10,6 +11,7 @@ function cpuid(m: Machine, i: Instruction): NextStep {
   if (step !== undefined) return step;
   const s = m.state;
   m.cpuid.query(s.lo(R.RAX), s.lo(R.RCX));
+  if (m.vm.traced) traceCpuid(m, s.lo(R.RAX), s.lo(R.RCX) >>> 0);
   const [eax = 0, ebx = 0, ecx = 0, edx = 0] = m.cpuid.regs;
   s.set(R.RAX, eax | 0, 0);
   s.set(R.RBX, ebx | 0, 0);
