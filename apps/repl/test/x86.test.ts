@@ -109,6 +109,13 @@ describe('help and mistakes', () => {
     expect(lines).toContainEqual(expect.stringMatching(/^ {2}JE rel32 +o64 0F 84 cd$/));
   }, 30_000);
 
+  test('help of a scenario, and of a knob that only scenarios have -> what they can be set to', async () => {
+    const lines = await session("help('sea/1')", "help('sea.threshold')");
+    expect(lines).toContain("  knobs: run('sea/1', { set: { <knob>: <value> } })");
+    expect(lines).toContainEqual(expect.stringMatching(/^ {4}threshold +1\.\.1000000 \(default 1\)$/));
+    expect(lines).toContain('sea.threshold  (knob of the scenarios of sea)');
+  }, 30_000);
+
   test('members of lab -> the architectures and nothing else, for completion', async () => {
     const lines = await session("['hasOwnProperty' in lab, ...Object.keys(lab)].join()");
     expect(lines).toEqual(["'false,arm64,x86'"]);

@@ -128,6 +128,7 @@ it.each([
   ['mov eax, [rip + 8]', 64, '8b0508000000'],
   ['mov eax, table', 64, 'b805000000'],
   ['mov eax, offset table', 64, 'b805000000'],
+  ['mov eax, dword ptr table', 64, '8b042507000000'],
 ] as const)('%s -> bytes: memory in brackets, a number without them', (text, bits, bytes) => {
   expect(code(`${text}; table:`, bits)).toBe(bytes);
 });
@@ -210,6 +211,7 @@ it.each([
   ['x = 1 / 0', '1:7 division by zero'],
   ['lock', '1:1 the prefix lock stands before an instruction'],
   ['mov', '1:1 mov takes 2 operands, not 0'],
+  ['mov %eax, %ebx', '1:5 registers are written without "%"'],
   ['a: .skip 1 - (b - a); b:', '1:1 the layout never settles'],
 ])('%s -> mistake: %s', (text, message) => {
   expect(mistakes(text)[0]).toContain(message);

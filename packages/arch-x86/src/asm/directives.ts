@@ -26,7 +26,7 @@ const LARGEST_GAP = 1n << 26n;
 const NOP = 0x90;
 
 /** `size` bytes of a value, lowest first. */
-export function littleEndian(value: bigint, size: number): Uint8Array {
+function littleEndian(value: bigint, size: number): Uint8Array {
   const out = new Uint8Array(size);
   for (let i = 0; i < size; i++) out[i] = Number((value >> BigInt(8 * i)) & 0xffn);
   return out;

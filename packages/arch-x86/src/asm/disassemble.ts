@@ -63,16 +63,6 @@ export function disassemble(bytes: Uint8Array, options: DisassembleOptions = {})
   }
 }
 
-/** One decoded instruction as text. `bits` is the size of the code it stands in. */
-export function instructionText(i: Instruction, bits: Bits): string {
-  const formatter = intel();
-  try {
-    return formatted(i, bits, formatter, {});
-  } finally {
-    formatter.free();
-  }
-}
-
 function intel(): Formatter {
   const f = new Formatter(FormatterSyntax.Intel);
   f.hexPrefix = '0x';

@@ -138,7 +138,7 @@ export function sumOf(e: Expression, negative = false): Sum | undefined {
 }
 
 /** Whether a register occurs in it. */
-export function hasRegister(e: Expression): boolean {
+function hasRegister(e: Expression): boolean {
   if (e.kind === 'register') return true;
   if (e.kind === 'unary') return hasRegister(e.operand);
   return e.kind === 'binary' && (hasRegister(e.left) || hasRegister(e.right));

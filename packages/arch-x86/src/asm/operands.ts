@@ -97,12 +97,14 @@ function operand(c: Statement, bits: Bits): Operand | Mistake {
   const { position } = c;
   let size: number | undefined;
   let far = false;
+  let pointer = false;
   let distance: 'short' | 'near' | undefined;
   for (;;) {
     const word = c.scan(SIZE_WORD);
     if (word === undefined) break;
     const lower = word.toLowerCase();
     size = SIZES[lower] ?? size;
+    if (lower === 'ptr') pointer = true;
     if (lower === 'far') far = true;
     else if (lower === 'short' || lower === 'near') distance = lower;
   }
@@ -114,12 +116,13 @@ function operand(c: Statement, bits: Bits): Operand | Mistake {
   if (e === undefined) return { position: c.position, message: expected(c) };
   if (e.kind === 'register' && prefix === undefined && size === undefined && distance === undefined)
     return register(e.name, e.position, bits);
-  if (prefix !== undefined) {
-    // as objdump prints an address without registers: ds:0x1234
+  const pointed = pointer && size !== undefined && distance === undefined && e.kind !== 'register';
+  if (prefix !== undefined || pointed) {
+    // as objdump prints an address without registers: ds:0x1234; as GNU takes one: dword ptr label
     return finish(
       { position, size, far, segment: prefix },
       { registers: [], rest: [{ term: e, negative: false }] },
-      'abs',
+      prefix === undefined ? undefined : 'abs',
       bits,
     );
   }
@@ -142,6 +145,8 @@ function operand(c: Statement, bits: Bits): Operand | Mistake {
 }
 
 function expected(c: Statement): string {
+  if (c.text[c.position] === '%')
+    return 'registers are written without "%", and the destination first (Intel syntax)';
   if (c.position >= c.text.length) return 'expected an operand';
   return `expected a register, a number, a symbol or [an address], not "${c.text.slice(c.position).trim()}"`;
 }

@@ -17,7 +17,7 @@ export const SLOT = 32;
 const MACHINES = { 16: 'i8086', 32: 'i386', 64: 'x86-64' } as const;
 
 /** objdump's text of each instance (instance i at address SLOT * i), and how long it takes it to be. All of one size. */
-export function objdump(all: readonly Instance[]): { readonly text: string; readonly length: number }[] {
+function objdump(all: readonly Instance[]): { readonly text: string; readonly length: number }[] {
   const bits = all[0]?.bits ?? 64;
   return scratch((dir) => {
     const bytes = Buffer.alloc(all.length * SLOT).fill(0x90);
@@ -40,7 +40,7 @@ export function objdump(all: readonly Instance[]): { readonly text: string; read
 }
 
 /** Assembles each line by itself at SLOT times its index: its bytes, or the reason it was refused. */
-export function gnuAssemble(bits: 16 | 32 | 64, lines: readonly string[]): (Uint8Array | string)[] {
+function gnuAssemble(bits: 16 | 32 | 64, lines: readonly string[]): (Uint8Array | string)[] {
   return scratch((dir) => {
     const file = (name: string): string => join(dir, name);
     const refused = new Map<number, string>();
@@ -73,7 +73,7 @@ export function gnuAssemble(bits: 16 | 32 | 64, lines: readonly string[]): (Uint
 }
 
 /** objdump's text as `as` and we take it: without comments, branch targets relative to `.` (`as` has no linker here). */
-export function assemblable(text: string, at: number): string {
+function assemblable(text: string, at: number): string {
   const plain = text.replace(/\s*#.*$/, '').trim();
   const m = /^((?:\w+ )*?(?:j\w+|call\w*|loop\w*|xbegin)(?:,p[nt])? )(0x[0-9a-f]+)$/.exec(plain);
   if (!m) return plain;
