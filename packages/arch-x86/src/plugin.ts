@@ -26,6 +26,9 @@ import { ownMsrs } from './msr/table.ts';
 import type { NextStep } from './next.ts';
 import { X86_OPS } from './ops/ops.ts';
 import { cpuid, guards as guardPoint, type InstructionDef, instructions, msr } from './points.ts';
+import { resetVcpu } from './reset.ts';
+import { reset } from './system/points.ts';
+import { tsc } from './tsc.ts';
 import { X86Vcpu } from './vcpu.ts';
 
 /** Options of {@link x86}. */
@@ -210,6 +213,8 @@ export function x86(options: X86PluginOptions = {}): Plugin<X86Exit, X86Api> {
       const msrFilter = new MsrFilter();
       ctx.contribute(cpuid, ({ model: m }) => ownCpuid(m));
       ctx.contribute(msr, ({ model: m }) => ownMsrs(m));
+      ctx.contribute(reset, ({ vcpu, kind }) => resetVcpu(vcpu as X86Vcpu, kind === 'init'));
+      ctx.contribute(tsc, (q) => q.vcpu.tsc.addOffset(q));
       ctx.contribute(walk, ({ vcpu }) => (vcpu.events.smi.smm ? { stage2: smmStage2(vcpu.vm) } : undefined));
       ctx.cell({
         name: 'x86.msr-filter',

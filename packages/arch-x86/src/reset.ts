@@ -5,9 +5,7 @@
 import { FL } from './isa/flags.ts';
 import { R, Seg } from './isa/layout.ts';
 import { Attr, CR0, SR } from './state.ts';
-import { reset as resetPoint } from './system/points.ts';
 import type { X86Vcpu } from './vcpu.ts';
-import { MXCSR_DEFAULT } from './x87.ts';
 
 const DATA = Attr.P | Attr.S | Attr.Writable | Attr.Accessed;
 /** 16-bit busy TSS and LDT, present. */
@@ -26,7 +24,6 @@ const KEPT = [
 /** Puts a vCPU to its state after RESET (or power-up), or after INIT. */
 export function resetVcpu(v: X86Vcpu, init: boolean): void {
   const s = v.state;
-  const { i32 } = s;
   const kept = new Int32Array(s.sys);
   const keep = (slot: number): void => s.setSys(slot, kept[2 * slot] as number, kept[2 * slot + 1] as number);
   s.sys.fill(0);
@@ -60,8 +57,6 @@ export function resetVcpu(v: X86Vcpu, init: boolean): void {
     s.setSys(SR.APIC_BASE, 0xfee0_0800 | (v.id === 0 ? 0x100 : 0), 0);
     s.setSys(SR.SMBASE, 0x3_0000, 0);
     v.x87.reset();
-    v.x87.mxcsr = MXCSR_DEFAULT;
-    i32.fill(0, v.cpu.regAddr('v', 0) >>> 2, (v.cpu.regAddr('v', 15) >>> 2) + 4);
   }
   v.msrs.reset(init);
   s.flags = FL.One;
@@ -69,7 +64,4 @@ export function resetVcpu(v: X86Vcpu, init: boolean): void {
   v.waiting = false;
   v.tlb.dropEverything();
   v.events.reset();
-  v.vm.ask(resetPoint)({ vcpu: v, kind: init ? 'init' : 'power-up' });
-  v.modeChanged();
-  v.translationChanged();
 }

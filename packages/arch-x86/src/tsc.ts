@@ -11,8 +11,8 @@ export interface TscQuestion extends Pair {
   readonly vcpu: X86Vcpu;
 }
 /**
- * What the guest reads as TSC (RDTSC, RDTSCP, MSR 10h), after the vCPU's own offset: contributions change the value in
- * turn, in plugin order (an inner guest's offset and ratio).
+ * What the guest reads as TSC (RDTSC, RDTSCP, MSR 10h): contributions change the value in turn, in plugin order. It begins
+ * as ticks of the clock; the architecture adds the vCPU's own offset, a plugin after it an inner guest's offset and ratio.
  */
 export const tsc: Point<TscQuestion, void> = definePoint('x86.tsc', (fns) => (q) => {
   for (const f of fns) f(q);
@@ -25,7 +25,7 @@ export class Tsc {
   readonly #v: X86Vcpu;
   readonly #s: X86State;
   readonly #out: TscQuestion;
-  readonly #change: ((q: TscQuestion) => void) | undefined;
+  readonly #change: (q: TscQuestion) => void;
   /** Frequency in kHz. State (a cell). */
   khz: number;
 
@@ -34,7 +34,7 @@ export class Tsc {
     this.#s = s;
     this.khz = khz;
     this.#out = { vcpu: v, lo: 0, hi: 0 };
-    this.#change = v.vm.contributions(tsc).length ? v.vm.ask(tsc) : undefined;
+    this.#change = v.vm.ask(tsc);
   }
 
   /** Ticks of the clock, without the offset, as halves in `out`. */
@@ -45,19 +45,22 @@ export class Tsc {
     out.lo = n | 0;
     out.hi = Math.floor(n / WIDE) | 0;
   }
-  /** The vCPU's own TSC: ticks + offset. The object is reused. */
-  own(): Pair {
-    const o = this.#out;
-    this.#ticks(o);
+  /** Adds the vCPU's offset: the architecture's contribution to {@link tsc}. */
+  addOffset(o: Pair): void {
     const lo = (o.lo + this.#s.sysLo(SR.TSC_OFFSET)) | 0;
     o.hi = (o.hi + this.#s.sysHi(SR.TSC_OFFSET) + (lo >>> 0 < o.lo >>> 0 ? 1 : 0)) | 0;
     o.lo = lo;
-    return o;
+  }
+  /** The vCPU's own TSC: ticks + offset, as the host sees it. The object is reused. */
+  own(): Pair {
+    this.#ticks(this.#out);
+    this.addOffset(this.#out);
+    return this.#out;
   }
   /** What the guest reads. The object is reused. */
   read(): Pair {
-    this.own();
-    this.#change?.(this.#out);
+    this.#ticks(this.#out);
+    this.#change(this.#out);
     return this.#out;
   }
   /** Sets the offset so that {@link own} reads a value now; returns how far the offset moved. */

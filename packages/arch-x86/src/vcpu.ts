@@ -51,9 +51,9 @@ import { Msrs, type MsrTable } from './msr/msrs.ts';
 import { Next, type NextStep } from './next.ts';
 import { type InterceptName, intercept, type Work } from './points.ts';
 import { RegisterNames } from './registers.ts';
-import { resetVcpu } from './reset.ts';
 import { guard, slow } from './slow.ts';
 import { CR0, high, join, low, type Pair, X86State } from './state.ts';
+import { reset as resetPoint } from './system/points.ts';
 import { traceEntry, traceExit, traceFault } from './tracing.ts';
 import { Tsc } from './tsc.ts';
 import { X87State } from './x87.ts';
@@ -188,7 +188,9 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   // ---- reset -------------------------------------------------------------------------------------------------------
 
   reset(init: boolean): void {
-    resetVcpu(this, init);
+    this.vm.ask(resetPoint)({ vcpu: this, kind: init ? 'init' : 'power-up' });
+    this.modeChanged();
+    this.translationChanged();
   }
 
   // ---- running -----------------------------------------------------------------------------------------------------

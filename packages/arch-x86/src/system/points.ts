@@ -27,7 +27,7 @@ export interface ResetQuestion {
   readonly kind: 'power-up' | 'init';
 }
 
-/** `x86.reset`: plugins' own state after the architecture's was reset. */
+/** RESET and INIT: the architecture puts its own state first, then each plugin its own, in plugin order. */
 export const reset: Point<ResetQuestion, void> = definePoint('x86.reset', (fns) => (q) => {
   for (const f of fns) f(q);
 });
