@@ -4,7 +4,7 @@ import { CTX_SUPERVISOR_AC, CTX_USER } from '../isa/layout.ts';
 import type { Model } from '../model.ts';
 import { high, join, low, type Pair, type X86State } from '../state.ts';
 import { leafShift, PAGE, PF, patIndex, protectionKey, WANT } from './page.ts';
-import { canonical, follow, type Paging, pagingOf } from './paging.ts';
+import { canonical, follow, followRoot, type Paging, pagingOf } from './paging.ts';
 import { currentContext, type X86Port } from './port.ts';
 import { denied, errorCode, type TableReader, WalkEnd, type WalkEndCode, walk, walkResult } from './walk.ts';
 
@@ -50,6 +50,7 @@ export function observe(v: Observed, gva: bigint, access: 'read' | 'write' | 'ex
   const s = v.state;
   const p = pagingOf(v.model);
   follow(p, s);
+  followRoot(p, s);
   const lo = low(gva);
   const hi = s.lma ? high(gva) : 0;
   if (s.lma && !canonical(s, hi)) return { steps: [], fault: 'not canonical' };
@@ -117,6 +118,7 @@ function attributesOf(p: Paging, a: number): Readonly<Record<string, string | nu
 export function observeCode(v: Observed, gva: bigint, length: number): Uint8Array {
   const p = pagingOf(v.model);
   follow(p, v.state);
+  followRoot(p, v.state);
   const r = walkResult();
   const reader = v.port.nested?.silent ?? observerReader(v.vm);
   const out = new Uint8Array(length);

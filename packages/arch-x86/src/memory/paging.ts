@@ -32,6 +32,8 @@ export interface Paging {
   gib: boolean;
   /** AMD: bit 8 of PML4 and PML5 entries must be 0 (AMD64 APM volume 2, 5.3.3). */
   amd: boolean;
+  /** CR0, CR4, EFER and PKRU that the rest follows; see {@link follow}. */
+  readonly followed: Int32Array;
 }
 
 /** Paging that is off. */
@@ -53,6 +55,7 @@ export function noPaging(): Paging {
     global: false,
     gib: false,
     amd: false,
+    followed: new Int32Array(4),
   };
 }
 
@@ -73,10 +76,19 @@ export function highMask(bits: number): number {
   return 0xf_ffff & ~((1 << (bits - 32)) - 1);
 }
 
-/** Follows the registers as they are now. */
+/**
+ * Follows the registers as they are now: everything but {@link Paging.root} and {@link Paging.pdptes}. Cheap while they
+ * stay the same.
+ */
 export function follow(p: Paging, s: X86State): void {
   const { cr0, cr4, efer } = s;
-  const cr3 = s.sysLo(SR.CR3);
+  const pkru = s.sysLo(SR.PKRU);
+  const f = p.followed;
+  if (f[0] === cr0 && f[1] === cr4 && f[2] === efer && f[3] === pkru) return;
+  f[0] = cr0;
+  f[1] = cr4;
+  f[2] = efer;
+  f[3] = pkru;
   p.wp = (cr0 & CR0.WP) !== 0;
   if ((cr0 & CR0.PG) === 0) {
     p.levels = 0;
@@ -89,7 +101,6 @@ export function follow(p: Paging, s: X86State): void {
   p.keys = false;
   if ((cr4 & CR4.PAE) === 0) {
     p.levels = 2;
-    p.root = (cr3 & -4096) >>> 0;
     p.nx = false;
     return;
   }
@@ -97,16 +108,23 @@ export function follow(p: Paging, s: X86State): void {
   p.reservedHigh = highMask(p.physicalBits) | (p.nx ? 0 : 1 << 31);
   if ((efer & EFER.LMA) === 0) {
     p.levels = 3;
-    p.root = (cr3 & -32) >>> 0;
     // bits 62:52 are free in long mode only
     p.reservedHigh |= 0x7ff0_0000;
-    for (let i = 0; i < 8; i++) p.pdptes[i] = s.sys[2 * SR.PDPTE0 + i] as number;
     return;
   }
   p.levels = cr4 & CR4.LA57 ? 5 : 4;
-  p.root = ((cr3 & -4096) >>> 0) + (s.sysHi(SR.CR3) & 0xf_ffff) * 0x1_0000_0000;
   p.keys = (cr4 & CR4.PKE) !== 0;
-  p.pkru = s.sysLo(SR.PKRU);
+  p.pkru = pkru;
+}
+
+/** Follows CR3 and the PAE pointers, after {@link follow}. */
+export function followRoot(p: Paging, s: X86State): void {
+  const cr3 = s.sysLo(SR.CR3);
+  if (p.levels === 2) p.root = (cr3 & -4096) >>> 0;
+  else if (p.levels === 3) {
+    p.root = (cr3 & -32) >>> 0;
+    for (let i = 0; i < 8; i++) p.pdptes[i] = s.sys[2 * SR.PDPTE0 + i] as number;
+  } else p.root = ((cr3 & -4096) >>> 0) + (s.sysHi(SR.CR3) & 0xf_ffff) * 0x1_0000_0000;
 }
 
 /** The PCID in use: CR3 bits 11:0 with CR4.PCIDE, else 0. */

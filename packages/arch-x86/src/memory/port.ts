@@ -27,7 +27,7 @@ import {
   type PoisonRules,
 } from './access-fault.ts';
 import { PAGE, WANT } from './page.ts';
-import { canonical, follow, type Paging, type PagingModel, pagingOf, pcidOf } from './paging.ts';
+import { canonical, follow, followRoot, type Paging, type PagingModel, pagingOf, pcidOf } from './paging.ts';
 import type { Tlb, TlbHit } from './tlb.ts';
 import {
   denied,
@@ -126,6 +126,8 @@ export class X86Port implements AccessPort, TableReader {
   #hi = 0;
   /** Bytes of the whole access, of which {@link resolve} may see a page's part. */
   #whole = 0;
+  /** All 64 bits of its address count. */
+  #wide = false;
 
   constructor(p: PortParts) {
     this.#p = p;
@@ -143,6 +145,7 @@ export class X86Port implements AccessPort, TableReader {
   /** Paging as the registers set it up now; the object is reused. */
   get paging(): Readonly<Paging> {
     follow(this.#paging, this.#s);
+    followRoot(this.#paging, this.#s);
     return this.#paging;
   }
 
@@ -163,26 +166,23 @@ export class X86Port implements AccessPort, TableReader {
   /** Canonical range and alignment of data; a fetch outside long mode wraps at 4 GiB. */
   check(a: AccessInfo): number {
     this.#whole = a.size;
-    this.deviceFilled = false;
-    this.plainStore = false;
     const s = this.#s;
+    const system = (a.cls & AccessClass.System) !== 0;
+    const wide = system ? s.lma : s.code === 8;
+    this.#wide = wide;
     if (a.kind === Access.Exec) {
-      if (a.hi !== 0 && s.code !== 8) s.setPc(a.lo, 0);
+      if (!wide && a.hi !== 0) s.setPc(a.lo, 0);
       return 0;
     }
-    if (this.#wide(a)) {
+    if (wide) {
       const last = (a.lo + a.size - 1) | 0;
       const lastHi = last >>> 0 < a.lo >>> 0 ? (a.hi + 1) | 0 : a.hi;
-      if (!canonical(s, a.hi) || !canonical(s, lastHi)) return this.#refuse(a, a.hi, Cause.NonCanonical);
+      if (!canonical(s, a.hi) || (lastHi !== a.hi && !canonical(s, lastHi)))
+        return this.#refuse(a, a.hi, Cause.NonCanonical);
     }
-    if (!(a.cls & AccessClass.System)) this.watch?.access(a.lo, s.code === 8 ? a.hi : 0, a.size, a.kind);
-    if (a.ctx !== CTX_USER || a.cls & AccessClass.System || a.size === 1 || !this.checksAlignment) return 0;
+    if (a.ctx !== CTX_USER || system || a.size === 1 || !this.checksAlignment) return 0;
     if ((a.lo & (naturalAlignment(a.size) - 1)) === 0) return 0;
     return this.#refuse(a, a.hi, Cause.Alignment);
-  }
-  /** Whether all 64 bits of the address count. */
-  #wide(a: AccessInfo): boolean {
-    return a.cls & AccessClass.System ? this.#s.lma : this.#s.code === 8;
   }
 
   resolve(a: AccessInfo, out: Resolution): number {
@@ -199,7 +199,7 @@ export class X86Port implements AccessPort, TableReader {
     const device = exec || a.cls & AccessClass.System ? undefined : this.emulating;
     if (device) {
       // an answered load takes its answer before any translation
-      const hi = this.#wide(a) ? a.hi : 0;
+      const hi = this.#wide ? a.hi : 0;
       const known = device.known(a.lo, hi);
       if (known >= 0) return this.#emulated(device, a.lo, hi, known, out);
     }
@@ -254,7 +254,7 @@ export class X86Port implements AccessPort, TableReader {
     const p = this.#paging;
     const hit = this.#hit;
     const { lo } = a;
-    const hi = this.#wide(a) ? a.hi : 0;
+    const hi = this.#wide ? a.hi : 0;
     this.#hi = hi;
     follow(p, s);
     const second = this.nested?.acting;
@@ -273,6 +273,7 @@ export class X86Port implements AccessPort, TableReader {
     if (known && dirty && denied(p, hit.attributes, want) === 0) return true;
     // no translation, or one that does not allow it: the tables may by now
     const r = this.#result;
+    followRoot(p, s);
     let end = walk(p, lo, hi, want, second ?? this, r);
     if (end === WalkEnd.Done && second) end = second.finish(want, r);
     if (end === WalkEnd.Done) {
@@ -295,6 +296,7 @@ export class X86Port implements AccessPort, TableReader {
   #translateInSoftware(a: AccessInfo, hi: number, want: number): boolean {
     const p = this.#paging;
     const r = this.#result;
+    followRoot(p, this.#s);
     const end = walk(p, a.lo, hi, want, this.#software, r);
     this.#hit.pa = r.pa;
     this.#hit.attributes = r.attributes;
@@ -368,6 +370,7 @@ export class X86Port implements AccessPort, TableReader {
     if (p.levels === 0 && second === undefined) seen.pa = lo >>> 0;
     else if (!this.#p.tlb.find(lo, hi, pcidOf(s), (want & WANT.Fetch) !== 0, seen)) {
       const r = this.#result;
+      followRoot(p, s);
       let end = walk(p, lo, hi, want, second ?? this.silent, r);
       if (end === WalkEnd.Done && second) end = second.finish(want, r);
       if (end !== WalkEnd.Done) return -1;
@@ -486,7 +489,8 @@ export class X86Port implements AccessPort, TableReader {
   #noDevice(gpa: number, a: AccessInfo): -1 {
     this.deviceFilled = false;
     this.plainStore = false;
-    describe(this.fault, a, this.#wide(a) ? a.hi : 0, Cause.Device);
+    // a remembered device page: {@link check} was not asked
+    describe(this.fault, a, this.#s.code === 8 ? a.hi : 0, Cause.Device);
     this.fault.gpa = gpa;
     return -1;
   }
