@@ -2,8 +2,9 @@
 import { type CodeFrames, codeFrames } from './code-frames.ts';
 import type { AccessPort, Cpu } from './cpu.ts';
 import { type BlockLayout, CONTEXT_BYTES, layoutBlock, MAX_CONTEXTS } from './cpu-block.ts';
+import { type Batch, HandlerFunctions } from './handler-functions.ts';
 import { type EngineHost, type HostViews, hostViews } from './host.ts';
-import { emitHandler, emitInterpreter, type Interpreter } from './interpreter.ts';
+import { emitInterpreter, type Interpreter } from './interpreter.ts';
 import type { Isa } from './isa.ts';
 import { FIRST_HANDLER, type IMPORTS } from './layout.ts';
 import { Predecode } from './predecode.ts';
@@ -62,7 +63,7 @@ interface Emitted {
   readonly module: WebAssembly.Module;
   readonly interpreter: Interpreter;
   /** Modules of handlers' functions, by handler. */
-  readonly handlers: (WebAssembly.Module | undefined)[];
+  readonly batches: (Batch | undefined)[];
 }
 
 function compiled(isa: Isa): Emitted {
@@ -83,7 +84,7 @@ function compiled(isa: Isa): Emitted {
   let m = of.get(shape);
   if (!m) {
     const interpreter = emitInterpreter(isa);
-    m = { module: new WebAssembly.Module(interpreter.bytes), interpreter, handlers: [] };
+    m = { module: new WebAssembly.Module(interpreter.bytes), interpreter, batches: [] };
     of.set(shape, m);
   }
   return m;
@@ -167,29 +168,14 @@ function instantiate(parts: EngineParts): Loops {
       const { handlers, pairs } = parts.isa;
       // alone, a pair's record is its first handler's
       const h = pairs?.[n - FIRST_HANDLER - handlers.length]?.[0] ?? n - FIRST_HANDLER;
-      const run = handlerFunction(parts.isa, emitted, h, imports);
+      const run = functions.get(h, parts.predecode.decoder.met);
       (table as WebAssembly.Table).set(n, run);
       return run(block, context, rec);
     },
   } satisfies Record<(typeof IMPORTS)[number]['name'] | 'memory', unknown>;
+  const functions = new HandlerFunctions(parts.isa, emitted, imports);
   const { fast, counted, table } = new WebAssembly.Instance(emitted.module, { e: imports }).exports;
   return { fast: fast as unknown as Run, counted: counted as unknown as Run };
-}
-
-/** The function of handler `n`, in an instance of its own. */
-function handlerFunction(
-  isa: Isa,
-  emitted: Emitted,
-  n: number,
-  imports: WebAssembly.ModuleImports,
-): (block: number, context: number, rec: number) => number {
-  let m = emitted.handlers[n];
-  if (!m) {
-    m = new WebAssembly.Module(emitHandler(isa, n, emitted.interpreter.programs[n]));
-    emitted.handlers[n] = m;
-  }
-  const { run } = new WebAssembly.Instance(m, { e: imports }).exports;
-  return run as unknown as (block: number, context: number, rec: number) => number;
 }
 
 function checkIsa(isa: Isa): void {

@@ -31,7 +31,7 @@ export interface Interpreter {
  * Emits the module. Its exports `fast` and `counted`, both `(block, context, rec, end)`, start at the pc in the block
  * if `rec` is 0, else at that record of the page named in the block; `end` is the budget in record bytes. They return
  * why they left. Its `table` holds the handlers' functions by record number; at first every entry is the import
- * `complete`, which puts the function there (see {@link emitHandler}) and calls it.
+ * `complete`, which puts the function there (see {@link emitHandlers}) and calls it.
  * @throws SemanticsError for a handler, not a cold one, that breaks the builder's rules.
  */
 export function emitInterpreter(isa: Isa): Interpreter {
@@ -53,16 +53,24 @@ export function emitInterpreter(isa: Isa): Interpreter {
   return { bytes, programs };
 }
 
-/** Emits a module whose export `run` is the function of handler `n`. */
-export function emitHandler(isa: Isa, n: number, known?: Program): Uint8Array<ArrayBuffer> {
-  const h = isa.handlers[n];
-  if (!h) throw new RangeError(`${isa.name} has no handler ${n}`);
-  const program = known ?? record(isa, h.name, h.sem, recordFields(isa));
-  const body = outline(isa, layoutBlock(isa), program);
-  return encodeModule({
-    imports: IMPORTS,
-    functions: [...INTERNAL, { signature: signature(3), body, export: 'run' }],
+/**
+ * Emits a module whose exports are the functions of some handlers, by their numbers; `known` is the meaning of those that
+ * have been looked at.
+ */
+export function emitHandlers(
+  isa: Isa,
+  handlers: readonly number[],
+  known: readonly (Program | undefined)[] = [],
+): Uint8Array<ArrayBuffer> {
+  const layout = layoutBlock(isa);
+  const fields = recordFields(isa);
+  const functions = handlers.map((n): Definition => {
+    const h = isa.handlers[n];
+    if (!h) throw new RangeError(`${isa.name} has no handler ${n}`);
+    const program = known[n] ?? record(isa, h.name, h.sem, fields);
+    return { signature: signature(3), body: outline(isa, layout, program), export: `${n}` };
   });
+  return encodeModule({ imports: IMPORTS, functions: [...INTERNAL, ...functions] });
 }
 
 /** Numbers of the pairs that the fast loop can have: both handlers are there, and the first may go on behind itself. */

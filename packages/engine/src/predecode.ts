@@ -39,10 +39,14 @@ export class Decoder {
   readonly #out: { handler: number } = { handler: 0 };
   /** Instruction length by the last {@link one}. */
   length = 0;
+  /** Handlers met for the first time, in order; whoever makes something of them empties it. */
+  readonly met: number[] = [];
+  readonly #known: Uint8Array;
 
   constructor(isa: Isa, v: HostViews) {
     this.#isa = isa;
     this.#v = v;
+    this.#known = new Uint8Array(isa.handlers.length);
     this.#site = { dv: v.dv, u8: v.u8, i32: v.i32, code: 0, avail: 0, offset: 0, record: 0, mode: 0 };
   }
   /**
@@ -70,6 +74,10 @@ export class Decoder {
   }
   #finish(rec: number, offset: number, n: number, handler: number): void {
     this.length = n;
+    if (this.#known[handler] === 0) {
+      this.#known[handler] = 1;
+      this.met.push(handler);
+    }
     this.#v.u16[rec >>> 1] = FIRST_HANDLER + handler;
     if (this.#isa.unit === 1) {
       this.#v.u16[(rec >>> 1) + 1] = offset;
