@@ -2,7 +2,7 @@
  * Cases of the user-mode vectors: instances of every form, made with iced-x86's encoder, with registers and memory chosen
  * so that most accesses meet the window, some its edges, and some the unmapped pages beside it.
  */
-import { Decoder, Encoder, Instruction, MemorySizeExt, OpKind } from 'iced-x86';
+import { Decoder, DecoderError, DecoderOptions, Encoder, Instruction, MemorySizeExt, OpKind } from 'iced-x86';
 import { FL } from '../../src/isa/flags.ts';
 import { Seg } from '../../src/isa/layout.ts';
 import { random, seedOf } from './random.ts';
@@ -63,7 +63,7 @@ const encoders = new Map<number, Encoder>();
 /** The cases of a form; the same for the same form. */
 export function userCases(form: UserForm): UserCase[] {
   const cases: UserCase[] = [];
-  for (let n = 0; cases.length < CASES && n < CASES * 8; n++) {
+  for (let n = 0; cases.length < CASES && n < CASES * (form.opcodes ? 400 : 8); n++) {
     const c = attempt(form, n);
     if (c) cases.push(c);
   }
@@ -88,6 +88,7 @@ function attempt(form: UserForm, n: number): UserCase | undefined {
   // one in eight straddles a page, most of them
   const slot = CODE_PAGE + (oneIn(next, 8) ? 0x1000 - 1 - (next() % 7) : 0x100 + (next() % 0xe00));
   const rip = BigInt(slot) - segmentBase(env, Seg.CS);
+  if (form.opcodes) return undefinedOpcode(form, env, { gpr, rip, flags, xmm: undefined }, next);
   const i = new Instruction();
   i.code = form.code;
   const d: Draft = {
@@ -122,6 +123,31 @@ function attempt(form: UserForm, n: number): UserCase | undefined {
   }
   i.free();
   return made;
+}
+
+/** Prefixes before an opcode without meaning. */
+const PREFIXES: readonly number[] = [0x66, 0xf2, 0xf3, 0x2e, 0x64, 0x67, 0x48, 0x41];
+
+/** Random bytes that mean nothing to processors of either maker, without those that lead to other opcode maps. */
+function undefinedOpcode(
+  form: UserForm,
+  env: Environment,
+  start: UserState,
+  next: Source,
+): UserCase | undefined {
+  const random16 = Array.from({ length: 15 }, () => next() & 255);
+  const prefix = oneIn(next, 2) ? [pick(next, PREFIXES)] : [];
+  const bytes = Uint8Array.from([...prefix, ...(form.opcodes ?? []), ...random16].slice(0, 15));
+  if ([0x62, 0x8f, 0xc4, 0xc5].includes(bytes[prefix.length] ?? 0)) return undefined;
+  for (const vendor of [DecoderOptions.None, DecoderOptions.AMD]) {
+    const decoder = new Decoder(form.bits, bytes, vendor);
+    const i = decoder.decode();
+    const known = !i.isInvalid || decoder.lastError !== DecoderError.InvalidInstruction;
+    i.free();
+    decoder.free();
+    if (known) return undefined;
+  }
+  return { form: form.name, env, bytes, start, pokes: [], undefinedFlags: 0 };
 }
 
 /** The bytes, where the encoder takes the operands together and the decoder finds the same encoding in them. */

@@ -33,6 +33,8 @@ export interface UserForm {
   readonly shape?: AddressShape;
   /** The encoding exists, the form does not: `#UD`. */
   readonly invalid?: boolean;
+  /** No encoding at all: random bytes behind these opcode bytes, none of which mean anything. */
+  readonly opcodes?: readonly number[];
 }
 
 /** CPUID features whose instructions belong to the vectors. */
@@ -64,7 +66,7 @@ export function userForms(): UserForm[] {
     for (const [name, code] of Object.entries(Code)) {
       if (typeof code === 'number' && belongs(name, code, bits)) forms.push(...formsOf(name, code, bits));
     }
-    forms.push(...addressForms(bits), ...lockedForms(bits));
+    forms.push(...addressForms(bits), ...lockedForms(bits), ...undefinedForms(bits));
   }
   return forms;
 }
@@ -130,6 +132,20 @@ function formsOf(name: string, code: Code, bits: 16 | 32 | 64): UserForm[] {
   }
   o.free();
   return forms;
+}
+
+/** Opcode maps, for what has no meaning in them. */
+function undefinedForms(bits: 16 | 32 | 64): UserForm[] {
+  const maps: readonly (readonly [name: string, opcodes: readonly number[]])[] = [
+    ['primary', []],
+    ['0F', [0x0f]],
+    ['0F38', [0x0f, 0x38]],
+    ['0F3A', [0x0f, 0x3a]],
+  ];
+  return maps.map(([name, opcodes]) => {
+    const form = `${bits} undefined in map ${name}`;
+    return { name: form, code: Code.INVALID, bits, kind: 'register', prefix: 'none', address: bits, opcodes };
+  });
 }
 
 /** LOCK where it has no place: registers, instructions that do not write, those that never take it. */

@@ -1,4 +1,5 @@
 /** The native oracle (`tools/user-oracle.c`): built, fed with cases, its answers taken apart. */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { missing, output, scratch } from '@faultyard/testkit/oracle';
@@ -23,10 +24,20 @@ const XMM = 256;
 const BREAKPOINT = 3;
 const PAGE_FAULT = 14;
 
-/** Why the oracle cannot run here; `undefined` when it can. */
+/** What the vectors need of a processor, as /proc/cpuinfo names it. */
+const NEEDED = 'cx16 lahf_lm ssse3 sse4_1 sse4_2 popcnt abm movbe bmi1 bmi2 adx'.split(' ');
+
+/**
+ * Why the oracle cannot run here; `undefined` when it can. The vectors come from a processor of Intel's: where manuals
+ * leave a choice, AMD's may have taken the other.
+ */
 export function oracleMissing(): string | undefined {
   if (process.arch !== 'x64' || process.platform !== 'linux') return 'not Linux on x86-64';
-  return missing('gcc');
+  const cpu = readFileSync('/proc/cpuinfo', 'utf8');
+  if (!cpu.includes('GenuineIntel')) return "not a processor of Intel's";
+  const flags = new Set(/^flags\s*:(.*)$/m.exec(cpu)?.[1]?.split(' '));
+  const lacks = NEEDED.filter((f) => !flags.has(f));
+  return lacks.length > 0 ? `a processor without ${lacks.join(', ')}` : missing('gcc');
 }
 
 /** What the host's processor makes of the cases, in their order. */
