@@ -88,7 +88,7 @@ export class X86Port implements AccessPort, TableReader {
   readonly fault: AccessFault = accessFault();
   /** Stage 2 in force: of address space 0, or of SMM's. */
   stage2: Stage2;
-  /** Data breakpoints: told of every access of instructions. */
+  /** Data breakpoints: `check` tells them of every access of instructions (`events-debug.test.ts`). */
   watch: { access(lo: number, hi: number, size: number, kind: AccessKind): void } | undefined = undefined;
   /** While a nested guest with paging of its own runs: its second stage, and the same without any effect. */
   nested: { readonly acting: SecondStage; readonly silent: SecondStage } | undefined = undefined;
@@ -180,6 +180,7 @@ export class X86Port implements AccessPort, TableReader {
       if (!canonical(s, a.hi) || (lastHi !== a.hi && !canonical(s, lastHi)))
         return this.#refuse(a, a.hi, Cause.NonCanonical);
     }
+    if (!system) this.watch?.access(a.lo, wide ? a.hi : 0, a.size, a.kind);
     if (a.ctx !== CTX_USER || system || a.size === 1 || !this.checksAlignment) return 0;
     if ((a.lo & (naturalAlignment(a.size) - 1)) === 0) return 0;
     return this.#refuse(a, a.hi, Cause.Alignment);
