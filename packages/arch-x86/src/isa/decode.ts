@@ -29,7 +29,7 @@ const AT = {
 } as const;
 
 /** Bitness of a decode mode. */
-export function bitnessOf(mode: number): 16 | 32 | 64 {
+function bitnessOf(mode: number): 16 | 32 | 64 {
   const code = mode & Mode.CodeMask;
   return code === Mode.Code64 ? 64 : code === Mode.Code32 ? 32 : 16;
 }
@@ -78,7 +78,7 @@ class PageDecoder {
 }
 
 /** Options of iced-x86's decoder for a vendor's rules (near branches with 66, LOCK MOV CR0, …). */
-export function decoderOptions(vendor: 'AMD' | 'Intel'): number {
+function decoderOptions(vendor: 'AMD' | 'Intel'): number {
   return vendor === 'AMD' ? DecoderOptions.AMD : DecoderOptions.None;
 }
 

@@ -12,7 +12,7 @@ const REST = 0x3fff_ffff;
 const CARRIES = 0xc000_0000 | 0;
 
 /** `fa` from carries: bit n of `carries` is the carry (or borrow) out of bit n. */
-export function carriesToFa(b: Builder, w: Width, carries: Expr): I32 {
+function carriesToFa(b: Builder, w: Width, carries: Expr): I32 {
   if (w === 8) {
     const c = carries as I64;
     const high = b.and(b.wrap(b.shrU(c, b.c32(32))), b.c32(CARRIES));

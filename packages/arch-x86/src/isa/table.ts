@@ -40,7 +40,7 @@ export interface Table {
 }
 
 /** Prefixes in the order of {@link variantIndex}. */
-export const REPEATS: readonly Repeat[] = ['none', 'rep', 'repne'];
+const REPEATS: readonly Repeat[] = ['none', 'rep', 'repne'];
 
 /** Position of a variant in {@link CodeEntry.handlers}: `form` from -1 (none), `repeat` and `mode` from 0. */
 export function variantIndex(e: CodeEntry, form: number, repeat: number, mode: number): number {
