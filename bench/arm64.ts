@@ -1,6 +1,6 @@
 /** AArch64: the machine is QEMU's `virt`. */
 import { arm64, assemble } from '@faultyard/arch-arm64';
-import { createVm, type Vcpu, type Vm } from '@faultyard/core';
+import { type AnyPlugin, createVm, type Vcpu, type Vm } from '@faultyard/core';
 import { loadElf, loadFlat, virtBoard } from '@faultyard/vmm';
 import { BLOCKS_PER_FUNCTION, FUNCTIONS, generator } from './cold.ts';
 import { type Access, type GuestRun, type Subject, VALUE } from './subject.ts';
@@ -166,8 +166,8 @@ function device(access: Access, paging: boolean): { vm: Vm; cpu: Vcpu } {
   return { vm: vm as Vm, cpu };
 }
 
-function run(image: Uint8Array, clock: { now(): number }): GuestRun {
-  const vm = createVm({ arch: arm64(), memslots: [{ gpa: RAM, size: 128n << 20n }] });
+function run(image: Uint8Array, clock: { now(): number }, plugins: readonly AnyPlugin[] = []): GuestRun {
+  const vm = createVm({ arch: arm64(), plugins, memslots: [{ gpa: RAM, size: 128n << 20n }] });
   const board = virtBoard(vm);
   const cpu = vm.vcpus[0] as Vcpu;
   const elf = image[0] === 0x7f;

@@ -1,11 +1,14 @@
 /**
- * `npm run bench [-- [--json] [--quick] [--arch arm64|x86] [group …]]`: groups are speed, cold, exits, snapshots. Every
- * figure is the median of at least five; figures that are compared with QEMU are measured in turns with it.
+ * `npm run bench [-- [--json] [--quick] [--arch arm64|x86] [--plugin file] [group …]]`: groups are speed, cold, exits,
+ * snapshots. Every figure is the median of at least five; figures that are compared with QEMU are measured in turns with
+ * it. `--plugin` (with `--arch`): a module whose plugins are installed, idle, beside the speed guest; what they cost.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import { type AnyPlugin, isPlugin } from '@faultyard/core';
 import { arm64Subject } from './arm64.ts';
 import { BLOCKS_PER_FUNCTION, FUNCTIONS } from './cold.ts';
 import { exitRates } from './exits.ts';
@@ -22,6 +25,7 @@ const { values: flags, positionals: wanted } = parseArgs({
     json: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
     arch: { type: 'string' },
+    plugin: { type: 'string' },
   },
   allowPositionals: true,
 });
@@ -34,6 +38,10 @@ for (const g of wanted)
 const subjects = [arm64Subject, x86Subject].filter((s) => flags.arch === undefined || s.tag === flags.arch);
 if (subjects.length === 0) {
   console.error(`no architecture "${flags.arch}"; there are arm64, x86`);
+  process.exit(2);
+}
+if (flags.plugin !== undefined && subjects.length !== 1) {
+  console.error('--plugin wants --arch: a plugin is made for one');
   process.exit(2);
 }
 const ROUNDS = 5;
@@ -96,6 +104,26 @@ function speed(s: Subject): void {
   row('of QEMU TCG', ratio, '', { wanted: { least: s.wanted.ratio }, ...(note ? { note } : {}) });
 }
 
+/** The speed guest with plugins installed that nothing uses, in turns with it alone. */
+async function idle(s: Subject, path: string): Promise<void> {
+  const found = (await import(pathToFileURL(resolve(path)).href)) as Readonly<Record<string, unknown>>;
+  const plugins = Object.values(found).filter(isPlugin);
+  if (plugins.length === 0) throw new Error(`${path} exports no plugin`);
+  const guest = speedImage(s, speedGuest(s, directory), 1);
+  const mips = (with_: readonly AnyPlugin[]): number => {
+    const r = s.run(guest.bytes, clock, with_);
+    return r.instructions / r.ms / 1000;
+  };
+  mips(plugins);
+  mips([]);
+  const ratios = Array.from({ length: 2 * ROUNDS + 1 }, (_, i) => {
+    say(`${s.name} idle plugins ${i + 1}/${2 * ROUNDS + 1}`);
+    return i % 2 ? 1 / (mips([]) / mips(plugins)) : mips(plugins) / mips([]);
+  });
+  const name = `guest with ${plugins.map((p) => p.def.name).join(', ')} installed and idle, of it alone`;
+  rows.push({ group: `${s.name} speed`, name, value: median(ratios), unit: '', wanted: { least: 0.98 } });
+}
+
 function cold(s: Subject): void {
   const qemu = qemuOf(s);
   const bytes = s.cold();
@@ -152,6 +180,7 @@ const chosen = { speed, cold, exits };
 const asked = (g: string): boolean => wanted.length === 0 || wanted.includes(g);
 try {
   for (const s of subjects) for (const g of GROUPS) if (g !== 'snapshots' && asked(g)) chosen[g](s);
+  if (flags.plugin !== undefined) await idle(subjects[0] as Subject, flags.plugin);
   if (asked('snapshots')) snapshots();
 } finally {
   rmSync(directory, { recursive: true });

@@ -1,5 +1,5 @@
 /** An architecture under the benchmark: its guests, its machine here, and QEMU's. */
-import type { Vcpu, Vm } from '@faultyard/core';
+import type { AnyPlugin, Vcpu, Vm } from '@faultyard/core';
 import type { Clock } from './measure.ts';
 
 /** One run of a guest to its end. */
@@ -38,7 +38,7 @@ export interface Subject {
   /** Script and images of the speed guest, `guest/build-<tag>.sh` and `speed-<tag>-<scale>.elf`. */
   readonly tag: string;
   /** Runs a kernel image on a fresh VM; only running is timed. @throws Error if the guest does not end as it should. */
-  run(image: Uint8Array, clock: Clock): GuestRun;
+  run(image: Uint8Array, clock: Clock, plugins?: readonly AnyPlugin[]): GuestRun;
   /** 100,000 basic blocks in functions, each called twice: see `cold.ts`. */
   cold(): Uint8Array;
   /** Least ratio of QEMU TCG's speed that the project asks for, and what is aimed at. */

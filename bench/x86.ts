@@ -1,6 +1,6 @@
 /** x86-64: the machine is a PC; guests start by multiboot 1 and end through the exit port at F4h. */
 import { assemble, x86 } from '@faultyard/arch-x86';
-import { createVm, type Vcpu, type Vm } from '@faultyard/core';
+import { type AnyPlugin, createVm, type Vcpu, type Vm } from '@faultyard/core';
 import { bootMultiboot, pcBoard, pcMemory } from '@faultyard/vmm';
 import { BLOCKS_PER_FUNCTION, FUNCTIONS, generator } from './cold.ts';
 import { type Access, type GuestRun, type Subject, VALUE } from './subject.ts';
@@ -154,8 +154,8 @@ function coldImage(): Uint8Array {
   return bytes;
 }
 
-function run(image: Uint8Array, clock: { now(): number }): GuestRun {
-  const vm = createVm({ arch: x86(), memslots: pcMemory(128 << 20) });
+function run(image: Uint8Array, clock: { now(): number }, plugins: readonly AnyPlugin[] = []): GuestRun {
+  const vm = createVm({ arch: x86(), plugins, memslots: pcMemory(128 << 20) });
   const board = pcBoard(vm);
   const cpu = bootMultiboot(vm, image).vcpu;
   const started = clock.now();
