@@ -8,7 +8,7 @@
  * ZF = (fr == 0); SF = (fr < 0) ^ fa[0]; PF = even parity of fr[7:0] ^ fa[1]. Bits 0 and 1 are 0 after arithmetic and
  * serve POPF, SAHF and whatever else sets flags that no result has.
  */
-import type { Builder, I32, I64 } from '@faultyard/engine';
+import type { Builder, I32 } from '@faultyard/engine';
 
 /** Bits of EFLAGS (AMD64 APM volume 1, 3.1.4; volume 2, 3.1.6). */
 export const FL = {
@@ -77,10 +77,4 @@ export function unpackCarries(flags: number): number {
     (flags & FL.SF ? FA.SignFlip : 0) |
     (pf !== parity ? FA.ParityFlip : 0)
   );
-}
-
-/** Type of the pair that instructions hand over: what becomes `fr` and `fa`. */
-export interface FlagPair {
-  readonly fr: I64;
-  readonly fa: I32;
 }

@@ -19,8 +19,7 @@ export const R = {
 } as const;
 /** Slot that always reads 0: an absent base or index. Nothing writes it. */
 export const ZERO = 16;
-/** Slot whose value nobody looks at: the destination of an instruction that discards its result. */
-export const SINK = 17;
+// slot 17 is free
 
 /** Segment numbers, in encoding order; LDTR and TR follow. */
 export const Seg = { ES: 0, CS: 1, SS: 2, DS: 3, FS: 4, GS: 5, LDTR: 6, TR: 7 } as const;

@@ -2,7 +2,7 @@
  * A row of the instruction table: which encodings, and what they mean. Decoding is iced-x86's: a row names iced `Code`
  * values, and its meaning is written once for every operand size, operand kind and addressing form.
  */
-import type { Builder, Expr, Fields, I32, I64, Size, Slot } from '@faultyard/engine';
+import type { Builder, Expr, Fields, I64, Slot } from '@faultyard/engine';
 import type { SegNumber } from './layout.ts';
 
 /** Operand size in bytes. */
@@ -112,7 +112,3 @@ export interface Encoding {
    */
   readonly like?: string;
 }
-
-/** Narrowing for meanings that know their width: an I32 for 1, 2, 4 bytes, an I64 for 8. */
-export type Value<W extends Width> = W extends 8 ? I64 : I32;
-export type { Size };
