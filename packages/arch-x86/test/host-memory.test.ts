@@ -106,6 +106,14 @@ describe('shadow paging', () => {
   });
 });
 
+test('walkGpaReuseQuirk off -> data at the offset of a broken entry is the guest’s #PF, not MMIO', () => {
+  const l = guest(LOAD, H, { plugins: [rules({ walkGpaReuseQuirk: false })] });
+  l.directory(TABLE_B, H);
+  l.cpu.set('rdi', TABLE_B);
+  expect(l.run().kind).toBe('hlt');
+  expect([l.vector, l.cpu.get('cr2')]).toEqual([14, BigInt(TABLE_B)]);
+});
+
 describe('poison', () => {
   const poisoned = (text: string): LongLab => {
     const l = guest(text, 0x1_8010);

@@ -250,6 +250,15 @@ describe('holes and READONLY slots, driven by a guest (table 6.2, column x86 TDP
       expect(l.vm.peek(B)).toBe(0x87n);
     }
   });
+  test('data at the same offset as the entry of a broken table -> the gpa of the table is taken for it', () => {
+    // PDE 0 of the directory at H, and at B: data at offset 0 of their GiB
+    const hole = guest('load 8', TABLE_H, 0);
+    expect(hole.run()).toMatchObject({ kind: 'mmio', gpa: BigInt(H), size: 8, write: false });
+    const l = guest('load 8', TABLE_B, 0);
+    HOLES['R6']?.make?.(l);
+    expect(outcomes(l, TABLE_B, 'load 8')).toEqual(['OK']);
+    expect(l.cpu.get('rax')).toBe(0x87n);
+  });
   test.each([
     ['stack in a hole', H + 0x800, (l: LongLab) => l.cpu.set('rsp', H + 0x800)],
     ['IDT in a hole', H + 0x60, (l: LongLab) => l.cpu.set('idtr.base', H)],

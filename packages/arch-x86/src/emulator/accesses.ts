@@ -32,6 +32,11 @@ export interface AccessParts {
 export class DeviceAccesses {
   readonly #p: AccessParts;
   readonly #value: Pair = { lo: 0, hi: 0 };
+  /**
+   * gpa of the access that began the emulation: an operand with the same offset in its page is taken to be there, without
+   * a walk. -1: not for this instruction.
+   */
+  reuse = -1;
   /** Answered loads, in order. */
   loads: Piece[] = [];
   /** Stores in order, not yet made. */

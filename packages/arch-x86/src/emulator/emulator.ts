@@ -116,6 +116,7 @@ export class Emulator {
     const f = this.#fault;
     for (;;) {
       this.accesses.again();
+      this.accesses.reuse = f.gpa;
       const once = this.#v.executeOnce(this.accesses);
       if (once === Once.Done) return this.#stores();
       if (once === Once.Device) {

@@ -1,5 +1,6 @@
 /** One execution of an instruction inside KVM's emulator: on the slow path, with device accesses where memory is not. */
 import { Leave } from '@faultyard/engine';
+import { FlowControl, type Instruction, OpKind } from 'iced-x86';
 import { Cause } from '../memory/access-fault.ts';
 import { Next, type NextStep } from '../next.ts';
 import { guard, slow } from '../slow.ts';
@@ -7,10 +8,24 @@ import type { X86Vcpu } from '../vcpu.ts';
 import type { DeviceAccesses } from './accesses.ts';
 import { Once, type OnceResult } from './emulator.ts';
 
+/**
+ * Whether KVM takes its operand's gpa from the hardware's exit where the offsets agree: not for two memory operands, nor
+ * for repeated strings (arch/x86/kvm/emulate.c emulator_can_use_gpa).
+ */
+function usesKnownGpa(i: Instruction): boolean {
+  if (i.isStringInstruction) return !(i.hasRepPrefix || i.hasRepnePrefix || twoOperands(i));
+  return !(i.isStackInstruction && i.op0Kind === OpKind.Memory && i.flowControl === FlowControl.Next);
+}
+/** MOVS and CMPS. */
+const twoOperands = (i: Instruction): boolean => isMemory(i.op0Kind) && isMemory(i.op1Kind);
+const isMemory = (kind: OpKind): boolean => kind >= OpKind.MemorySegSI && kind <= OpKind.Memory;
+
 /** Carries out `Emulated.executeOnce`. What KVM's tables do not have (`Row.notEmulated`) does not begin. */
 export function executeOnce(v: X86Vcpu, accesses: DeviceAccesses): OnceResult {
   const { cpu, port } = v;
-  if (v.isa.table.codes[v.instruction().code]?.row.notEmulated) return Once.Cannot;
+  const i = v.instruction();
+  if (v.isa.table.codes[i.code]?.row.notEmulated) return Once.Cannot;
+  if (!v.memoryRules.walkGpaReuseQuirk || !usesKnownGpa(i)) accesses.reuse = -1;
   port.emulating = accesses;
   const leave = cpu.step();
   let next: NextStep = Next.Run;

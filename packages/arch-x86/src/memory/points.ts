@@ -28,6 +28,11 @@ export interface MemoryRules {
    * A walk reaches the guest's tables for writing even where it sets nothing: nested paging of AMD, EPT with A and D bits.
    */
   readonly walksWrite: boolean;
+  /**
+   * KVM takes the gpa of a walk that failed for the operand's where both have the same offset in their pages, and so
+   * reads or writes the table (arch/x86/kvm/x86.c emulator_read_write_onepage).
+   */
+  readonly walkGpaReuseQuirk: boolean;
 }
 
 /** What KVM does by itself on a CPU of today. */
@@ -36,6 +41,7 @@ export const MEMORY_RULES: MemoryRules = {
   asyncPf: true,
   poison: POISON_RULES,
   walksWrite: true,
+  walkGpaReuseQuirk: true,
 };
 
 /** Rules of this VM: later contributions override earlier ones; what nobody says is {@link MEMORY_RULES}. */

@@ -203,6 +203,8 @@ export class X86Port implements AccessPort, TableReader {
       const hi = this.#wide ? a.hi : 0;
       const known = device.known(a.lo, hi);
       if (known >= 0) return this.#emulated(device, a.lo, hi, known, out);
+      const { reuse } = device;
+      if (reuse >= 0 && (a.lo & 0xfff) === reuse % 4096) return this.#emulated(device, a.lo, hi, reuse, out);
     }
     let want = exec ? WANT.Fetch : write ? WANT.Write : 0;
     if (a.ctx === CTX_USER) {
