@@ -1,0 +1,31 @@
+import { describe, expect, test } from 'vitest';
+import { caseImage } from '../support/case-image.ts';
+import { readCases } from '../support/case-recording.ts';
+import { differences, missingQemu, runHere, runQemu } from '../support/case-runner.ts';
+import { CASE_SETS, type CaseSet } from './case-sets.ts';
+import { uncompared } from './qemu-differs.ts';
+
+const QEMU_CPU = 'EPYC';
+
+describe('bare-metal cases against recordings of qemu-system-x86_64', () => {
+  test.each(CASE_SETS)('$name: $what', (set: CaseSet) => {
+    const cases = set.cases();
+    const here = runHere(caseImage(set.codes, cases), cases.length);
+    const found = differences(
+      here,
+      readCases(set.name, cases.length),
+      (n) => JSON.stringify(cases[n]),
+      (n, field, row) => uncompared(cases[n] ?? { code: '' }, field, row),
+    );
+    expect(found).toEqual([]);
+  });
+});
+
+const why = missingQemu();
+describe.skipIf(why !== undefined)(`recordings against QEMU${why ? ` (skipped: ${why})` : ''}`, () => {
+  test.each(CASE_SETS)('$name: QEMU still answers what was recorded', (set: CaseSet) => {
+    const cases = set.cases();
+    const there = runQemu(caseImage(set.codes, cases), cases.length, QEMU_CPU);
+    expect(differences(there, readCases(set.name, cases.length), String, () => 0)).toEqual([]);
+  });
+});
