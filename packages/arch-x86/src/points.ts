@@ -29,11 +29,16 @@ export interface InstructionDef {
   readonly encodings?: readonly Encoding[];
   /** Feature it needs; where the model lacks it, it is #UD. */
   readonly feature?: string;
+  /** What it does, in generated code. */
   sem?(o: Operands, rep: Repeat): void;
+  /** Carries it out, pc at it; says what the run loop does next. */
   run?(v: X86Vcpu, i: Instruction): NextStep;
 }
 
-/** Instructions, before the interpreter is emitted. Two plugins with one code are a FY_PLUGIN_CLASH. */
+/**
+ * Instructions, before the interpreter is emitted. Two plugins with one code are a FY_PLUGIN_CLASH. Give the same objects
+ * every time: VMs with the same ones share their compiled interpreter.
+ */
 export const instructions: Point<void, readonly InstructionDef[]> = listOf('x86.instructions');
 
 /** What a plugin says of a CPUID leaf. */
@@ -131,6 +136,7 @@ export {
   type ErrorPfnQuestion,
   errorPfn,
   type FaultingVcpu,
+  MEMORY_RULES,
   type MemoryRules,
   memoryRules,
   type PoisonQuestion,

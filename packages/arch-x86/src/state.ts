@@ -259,6 +259,7 @@ export class X86State {
     const arithmetic = packFlags(i[this.#fr] as number, i[this.#fr + 1] as number, i[this.#fa] as number);
     return arithmetic | FL.One | (this.other & OTHER);
   }
+  /** Sets all of them. */
   set flags(v: number) {
     this.i32[this.#fr] = unpackResult(v);
     this.i32[this.#fr + 1] = 0;
@@ -269,6 +270,7 @@ export class X86State {
   get other(): number {
     return this.i32[this.#fl] as number;
   }
+  /** Sets them. */
   set other(v: number) {
     this.i32[this.#fl] = v & OTHER;
   }
