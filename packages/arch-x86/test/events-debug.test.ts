@@ -164,6 +164,29 @@ describe('breakpoint registers', () => {
         .at(-1),
     ).toBe(at.get('b'));
   });
+  it('data breakpoint hit by MOV SS, then INT n -> #DB at the first instruction of its handler', () => {
+    const t = eventVm();
+    const at = t.load('mov ebx, 0x40000\nmov word ptr [rbx], 0x10\nmov ss, word ptr [rbx]\nint 0x40\na: hlt');
+    arm(t, 0, 0x40000, DR7(0, 3, 1));
+    t.run();
+    expect(
+      t
+        .seen()
+        .map((s) => [s.vector, s.rip])
+        .slice(1),
+    ).toEqual([
+      [1, VM.stubs + 0x40 * 16],
+      [0x40, at.get('a')],
+    ]);
+  });
+  it('a step, and a breakpoint on the next instruction -> one #DB with both bits', () => {
+    const t = eventVm();
+    t.vcpu.vm.poke(VM.log + 16, BigInt(FL.RF));
+    const at = t.load(`${setFlags(TF)}\nnop\na: nop\n${setFlags(0)}\nhlt`);
+    arm(t, 0, at.get('a') as number, DR7(0, 0, 0));
+    t.run();
+    expect(t.seen()[0]).toMatchObject({ vector: 1, rip: at.get('a'), dr6: 0xffff4ff1 });
+  });
   it('a breakpoint of data, and stepping -> one #DB with both bits', () => {
     const t = eventVm();
     const at = t.load(`mov ebx, 0x40000\n${setFlags(TF)}\nmov al, byte ptr [rbx]\na: ${setFlags(0)}\nhlt`);

@@ -163,11 +163,13 @@ export class Debug {
   behind(done: boolean): NextStep {
     this.#inside = false;
     const s = this.#m.state;
-    // an exception or INT cleared TF and RF itself, and no trap follows it
+    // an exception or INT cleared TF and RF itself, and no step follows it
     if (!done || this.#e.taken) {
+      // what waits behind MOV SS survives INT n: its #DB is taken at the handler's first instruction
+      const late = this.#e.taken === 'software' ? this.#delayed : 0;
       if (this.#e.taken) this.#delayed = 0;
       this.follow();
-      return Next.Run;
+      return late ? this.#trap(late) : Next.Run;
     }
     if (!this.#keepsRf) s.other &= ~FL.RF;
     const bits = (this.#traps ? DR6.BS : 0) | this.#hits | this.#delayed;
@@ -180,7 +182,8 @@ export class Debug {
       return Next.Run;
     }
     this.follow();
-    return bits ? this.#trap(bits) : Next.Run;
+    // a breakpoint on the next instruction shows in the same #DB, as in QEMU and Bochs
+    return bits ? this.#trap(bits | this.#executes(s.pcLo, s.code === 8 ? s.pcHi : 0)) : Next.Run;
   }
   /** #DB, or the debugger's exit: KVM gives a debugger every one while it steps or has breakpoints (svm.c, db_interception). */
   #trap(bits: number): NextStep {

@@ -110,7 +110,7 @@ export class Events {
   /** CR8 as kvm_run shows it. */
   shownCr8 = 0;
   /** Something was delivered since it was last cleared (the debugger's look behind an instruction). */
-  taken = false;
+  taken: false | 'event' | 'software' = false;
 
   constructor(m: Machine, rules: readonly EventRules[] = NO_RULES) {
     this.#m = m;
@@ -340,7 +340,7 @@ export class Events {
         this.#current = undefined;
         this.#drop(d);
         if (d.vector === Vector.DB && d.kind !== 'software') this.debug.clearGeneralDetect();
-        this.taken = true;
+        this.taken = d.kind === 'software' ? 'software' : 'event';
         if (this.#m.vm.traced) traceEvent(this.#m, d);
         for (const r of this.#rules) r.delivered?.(this.#m, d);
         return Next.Run;

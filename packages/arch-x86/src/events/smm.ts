@@ -30,7 +30,7 @@ const MSR_EFER = 0xc000_0080;
 /** An SMI is taken. Memory that cannot be written kills the VM. */
 export function enterSmm(m: Machine): NextStep {
   const exit = enter(m);
-  m.events.taken = true;
+  m.events.taken = 'event';
   return exit ? m.later(exit) : Next.Run;
 }
 

@@ -100,7 +100,7 @@ function throughVirtualIvt(m: Machine, vector: number, length: number): Fault | 
   setSegment(s, Seg.CS, realSegment(entry >>> 16, 3));
   s.other &= ~(FL.TF | FL.RF | FL.NT | (open ? FL.IF : FL.VIF));
   s.setIp(entry & 0xffff, 0);
-  m.events.taken = true;
+  m.events.taken = 'software';
   m.modeChanged();
   return undefined;
 }

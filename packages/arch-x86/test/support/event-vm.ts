@@ -47,6 +47,11 @@ const STUBS = (): string => {
   const lines: string[] = [];
   for (let v = 0; v < 256; v++) {
     lines.push(`.org ${VM.stubs + v * 16}`);
+    // the last one ends programs
+    if (v === 255) {
+      lines.push('hlt');
+      break;
+    }
     if (!WITH_CODE.has(v)) lines.push('push 0');
     lines.push(`push ${v > 127 ? v - 256 : v}`, 'jmp common');
   }
@@ -56,6 +61,9 @@ const STUBS = (): string => {
     'push rax',
     'push rbx',
     `mov rbx, qword ptr [${VM.log}]`,
+    // a list that is full ends the program
+    `cmp rbx, ${VM.log + 0x3e0}`,
+    `ja ${VM.stubs + 255 * 16}`,
     ...[
       ['rsp + 16', 0],
       ['rsp + 24', 4],
@@ -67,11 +75,19 @@ const STUBS = (): string => {
     'mov dword ptr [rbx + 16], eax',
     'add rbx, 32',
     `mov qword ptr [${VM.log}], rbx`,
-    // what the test wants done to the frame: bytes to skip, flags to set
-    `mov rax, qword ptr [${VM.log + 8}]`,
-    'add qword ptr [rsp + 32], rax',
+    // what the test wants done to the frame: bytes to skip behind faults, flags to set for #DB
+    'mov eax, dword ptr [rsp + 16]',
+    'cmp eax, 1',
+    'jne fault',
     `mov rax, qword ptr [${VM.log + 16}]`,
     'or qword ptr [rsp + 48], rax',
+    'jmp back',
+    'fault: sub eax, 4',
+    'cmp eax, 28',
+    'jae back',
+    `mov rax, qword ptr [${VM.log + 8}]`,
+    'add qword ptr [rsp + 32], rax',
+    'back:',
     'pop rbx',
     'pop rax',
     'add rsp, 16',
@@ -80,6 +96,22 @@ const STUBS = (): string => {
   return lines.join('\n');
 };
 let stubs: Uint8Array | undefined;
+
+/** Entries of a log. */
+export function seenIn(v: DataView): readonly Seen[] {
+  const end = v.byteLength < 4 ? 0 : v.getUint32(0, true) - VM.log;
+  const out: Seen[] = [];
+  for (let at = 32; at < Math.min(end, v.byteLength); at += 32)
+    out.push({
+      vector: v.getUint32(at, true) & 0xff,
+      code: v.getUint32(at + 4, true),
+      rip: v.getUint32(at + 8, true),
+      flags: v.getUint32(at + 12, true),
+      dr6: v.getUint32(at + 16, true),
+      rsp: v.getUint32(at + 20, true),
+    });
+  return out;
+}
 
 /** Makes one. */
 export function eventVm(o: X86PluginOptions & { readonly plugins?: readonly AnyPlugin[] } = {}): EventVm {
@@ -92,9 +124,11 @@ export function eventVm(o: X86PluginOptions & { readonly plugins?: readonly AnyP
   const vcpu = vm.vcpus[0] as unknown as Vcpu;
   const arch = vcpu.arch as unknown as X86Vcpu;
   const put = (at: number, v: bigint): void => vm.poke(at, v);
-  // one page of 1 GiB, for users too
+  // two pages of 2 MiB, for users too
   put(VM.pages, BigInt(VM.pages + 0x1000) | 0x27n);
-  put(VM.pages + 0x1000, 0xe7n);
+  put(VM.pages + 0x1000, BigInt(VM.pages + 0x2000) | 0x27n);
+  put(VM.pages + 0x2000, 0xe7n);
+  put(VM.pages + 0x2008, 0x20_00e7n);
   const gdt = [
     0n,
     0x00af_9b00_0000_ffffn,
@@ -146,18 +180,7 @@ export function eventVm(o: X86PluginOptions & { readonly plugins?: readonly AnyP
     },
     run: (budget = 100_000) => vcpu.run(budget),
     seen() {
-      const v = new DataView(vm.memory.read(VM.log, 0x1000).buffer);
-      const end = v.getUint32(0, true) - VM.log;
-      const out: Seen[] = [];
-      for (let at = 32; at < end; at += 32)
-        out.push({
-          vector: v.getUint32(at, true) & 0xff,
-          code: v.getUint32(at + 4, true),
-          rip: v.getUint32(at + 8, true),
-          flags: v.getUint32(at + 12, true),
-          dr6: v.getUint32(at + 16, true),
-          rsp: v.getUint32(at + 20, true),
-        });
+      const out = seenIn(new DataView(vm.memory.read(VM.log, 0x1000).buffer));
       put(VM.log, BigInt(VM.log + 32));
       return out;
     },
