@@ -15,7 +15,6 @@ const DIFFERS: Readonly<Record<string, string>> = {
   'step: sti':
     'QEMU holds the step behind STI back; the shadow of STI holds interrupts only (APM volume 3, STI)',
   'break: behind mov ss': 'QEMU does not hold it back (APM volume 2, 13.1.2; SDM volume 3, 7.8.3)',
-  'break: behind sti': 'the board under QEMU has a timer interrupt waiting',
   'watch: mov ss from it': 'QEMU does not hold it back (SDM volume 3, 7.8.3)',
   'watch: mov ss from it, then int': 'QEMU does not hold it back (SDM volume 3, 7.8.3)',
   'watch: lidt from it': 'QEMU sees a hit of SIDT at 40008h on a breakpoint of 4 bytes at 40000h',

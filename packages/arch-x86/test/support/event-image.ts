@@ -30,6 +30,10 @@ multiboot:
 start:
   cli
   cld
+  // no interrupts of the board
+  mov al, 0xff
+  out 0x21, al
+  out 0xa1, al
   mov esp, ${STACK}
   mov edi, ${TABLES}
   mov ecx, 0xc00
