@@ -381,8 +381,8 @@ describe('a second stage', () => {
     const m = mapped();
     const asked: number[] = [];
     const stage: SecondStage = {
-      readTable: (pa, size, out) => m.port.readTable(pa, size, out),
-      markTable: (pa, lo) => m.port.markTable(pa, lo),
+      readTable: (pa, size, out) => m.port.tables.readTable(pa, size, out),
+      markTable: (pa, lo) => m.port.tables.markTable(pa, lo),
       finish: (want, out) => {
         asked.push(out.pa);
         if (want & 2) return WalkEnd.Nested;

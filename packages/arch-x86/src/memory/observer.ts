@@ -58,7 +58,7 @@ export function observe(v: Observed, gva: bigint, access: 'read' | 'write' | 'ex
   const r = walkResult();
   const want = wanted(s, access);
   const second = v.port.nested?.silent;
-  const mapped = second ?? v.port.silent;
+  const mapped = second ?? v.port.tables.silent;
   const fallback = observerReader(v.vm);
   const spy: TableReader = {
     readTable(pa, size, out) {

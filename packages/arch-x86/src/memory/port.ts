@@ -28,6 +28,7 @@ import {
 } from './access-fault.ts';
 import { PAGE, WANT } from './page.ts';
 import { canonical, follow, followRoot, type Paging, type PagingModel, pagingOf, pcidOf } from './paging.ts';
+import { GuestTables } from './tables.ts';
 import type { Tlb, TlbHit } from './tlb.ts';
 import {
   denied,
@@ -60,17 +61,10 @@ export interface PortParts {
   /** The pending device access to fill. */
   readonly device: Pick<DeviceAccess, 'gpa' | 'port' | 'count' | 'size' | 'write' | 'lo' | 'hi'>;
   readonly poison: PoisonRules;
-  /**
-   * The CPU's walks reach their tables for writing, whether or not A or D is to be set: nested paging of AMD (APM volume
-   * 2, 15.25.5), EPT with A and D (SDM volume 3C, 29.3.3.2).
-   */
+  /** See `TableParts` of `tables.ts`. */
   readonly walksWrite: boolean;
   /** Length of the instruction at a host address, of which `avail` bytes are on its page; 0 if it goes beyond them. */
   readonly lengthAt: (at: number, avail: number) => number;
-  /**
-   * KVM's copy of up to 8 bytes from a slot's memory through the VMM's own mapping; `false` when the host cannot read
-   * there. Absent: what stage 2 has mapped is all there is.
-   */
   readonly copyFrom?: (pa: number, size: number, out: Pair) => boolean;
 }
 
@@ -84,10 +78,10 @@ export function currentContext(s: X86State): number {
 const Fetch = { Page: 0, Part: 1, Fault: 2 } as const;
 
 /** The AccessPort of an x86 vCPU. */
-export class X86Port implements AccessPort, TableReader {
+export class X86Port implements AccessPort {
   readonly fault: AccessFault = accessFault();
-  /** Stage 2 in force: of address space 0, or of SMM's. */
-  stage2: Stage2;
+  /** Page tables in guest memory. */
+  readonly tables: GuestTables;
   /** Data breakpoints: `check` tells them of every access of instructions (`events-debug.test.ts`). */
   watch: { access(lo: number, hi: number, size: number, kind: AccessKind): void } | undefined = undefined;
   /** While a nested guest with paging of its own runs: its second stage, and the same without any effect. */
@@ -98,30 +92,10 @@ export class X86Port implements AccessPort, TableReader {
   /** Set by {@link attach}, before anything runs. */
   #s!: X86State;
   readonly #host: HostMemory;
-  readonly #i32: Int32Array;
   readonly #paging: Paging;
   readonly #hit: TlbHit = { pa: 0, attributes: 0 };
   readonly #seen: TlbHit = { pa: 0, attributes: 0 };
   readonly #result: WalkResult = walkResult();
-  /** Reads tables as they are mapped now, and marks nothing. */
-  readonly silent: TableReader = {
-    readTable: (pa, size, out) => this.#read(pa, size, out, false),
-    markTable: () => WalkEnd.Done,
-  };
-  /**
-   * Reads tables as KVM's walker does (arch/x86/kvm/mmu/paging_tmpl.h): through the VMM's mapping, never for writing; A
-   * and D of tables in read-only memory stay as they are.
-   */
-  readonly #software: TableReader = {
-    readTable: (pa, size, out) => {
-      const end = this.#read(pa, size, out, false);
-      return end !== WalkEnd.Done && this.#p.copyFrom?.(pa, size, out) ? WalkEnd.Done : end;
-    },
-    markTable: (pa, lo) => {
-      const end = this.markTable(pa, lo);
-      return end === WalkEnd.Stage2 ? WalkEnd.Done : end;
-    },
-  };
   /** High half of the address that counts: 0 outside long mode. */
   #hi = 0;
   /** Bytes of the whole access, of which {@link resolve} may see a page's part. */
@@ -131,10 +105,22 @@ export class X86Port implements AccessPort, TableReader {
 
   constructor(p: PortParts) {
     this.#p = p;
-    this.stage2 = p.stage2;
+    this.tables = new GuestTables(p.stage2, {
+      host: p.host,
+      consumes: p.poison.walk,
+      writes: p.walksWrite,
+      copyFrom: p.copyFrom,
+    });
     this.#host = p.host;
-    this.#i32 = p.host.i32;
     this.#paging = pagingOf(p.model);
+  }
+
+  /** Stage 2 in force: of address space 0, or of SMM's. */
+  get stage2(): Stage2 {
+    return this.tables.stage2;
+  }
+  set stage2(s: Stage2) {
+    this.tables.stage2 = s;
   }
 
   /** The state that accesses are made in. */
@@ -277,7 +263,7 @@ export class X86Port implements AccessPort, TableReader {
     // no translation, or one that does not allow it: the tables may by now
     const r = this.#result;
     followRoot(p, s);
-    let end = walk(p, lo, hi, want, second ?? this, r);
+    let end = walk(p, lo, hi, want, second ?? this.tables, r);
     if (end === WalkEnd.Done && second) end = second.finish(want, r);
     if (end === WalkEnd.Done) {
       tlb.add(lo, hi, pcid, fetch, r.pa, r.attributes);
@@ -300,7 +286,7 @@ export class X86Port implements AccessPort, TableReader {
     const p = this.#paging;
     const r = this.#result;
     followRoot(p, this.#s);
-    const end = walk(p, a.lo, hi, want, this.#software, r);
+    const end = walk(p, a.lo, hi, want, this.tables.software, r);
     this.#hit.pa = r.pa;
     this.#hit.attributes = r.attributes;
     if (end === WalkEnd.Done) return true;
@@ -374,7 +360,7 @@ export class X86Port implements AccessPort, TableReader {
     else if (!this.#p.tlb.find(lo, hi, pcidOf(s), (want & WANT.Fetch) !== 0, seen)) {
       const r = this.#result;
       followRoot(p, s);
-      let end = walk(p, lo, hi, want, second ?? this.silent, r);
+      let end = walk(p, lo, hi, want, second ?? this.tables.silent, r);
       if (end === WalkEnd.Done && second) end = second.finish(want, r);
       if (end !== WalkEnd.Done) return -1;
       seen.pa = r.pa;
@@ -386,31 +372,6 @@ export class X86Port implements AccessPort, TableReader {
 
   // ---- tables ----------------------------------------------------------------------------------------------------
 
-  readTable(pa: number, size: 4 | 8, out: Pair): WalkEndCode {
-    return this.#read(pa, size, out, this.#p.walksWrite);
-  }
-  #read(pa: number, size: number, out: Pair, write: boolean): WalkEndCode {
-    const gfn = Math.floor(pa / 4096);
-    let frame = this.stage2.lookup(gfn, write);
-    if (frame === Miss.Poison && !this.#p.poison.walk) frame = this.stage2.lookup(gfn, write, true);
-    if (frame < 0) return this.#tableMiss(frame);
-    const i = (frame + (pa - gfn * 4096)) >>> 2;
-    out.lo = this.#i32[i] as number;
-    out.hi = size === 8 ? (this.#i32[i + 1] as number) : 0;
-    return WalkEnd.Done;
-  }
-  markTable(pa: number, lo: number): WalkEndCode {
-    const gfn = Math.floor(pa / 4096);
-    const frame = this.stage2.lookup(gfn, true, true);
-    if (frame < 0) return this.#tableMiss(frame);
-    this.#host.codeWritten(frame / 4096);
-    this.#i32[(frame + (pa - gfn * 4096)) >>> 2] = lo;
-    return WalkEnd.Done;
-  }
-  #tableMiss(frame: number): WalkEndCode {
-    if (frame === Miss.Poison) return WalkEnd.External;
-    return frame === Miss.NoMemory ? WalkEnd.NoMemory : WalkEnd.Stage2;
-  }
   /**
    * Reads 8 bytes at an aligned physical address, as the guest's paging sees it: the PAE pointers that MOV CR3 loads.
    * What keeps it from doing so is recorded.
@@ -420,7 +381,7 @@ export class X86Port implements AccessPort, TableReader {
     r.table = pa;
     r.level = 3;
     r.tableWrite = false;
-    const end = (this.nested?.acting ?? this).readTable(pa, 8, out);
+    const end = (this.nested?.acting ?? this.tables).readTable(pa, 8, out);
     if (end !== WalkEnd.Done) this.recordWalk(end, r);
     return end;
   }
