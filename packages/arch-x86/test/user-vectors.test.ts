@@ -4,28 +4,34 @@
  * again from their seeds. `data/user-vectors.report.tsv` counts cases per form.
  */
 import { beforeAll, describe, expect, it } from 'vitest';
-import { MiniMachine } from './support/mini-machine.ts';
+import { MiniMachine, type Outcome } from './support/mini-machine.ts';
 import { CASES, userCases } from './support/user-cases.ts';
 import { describeCase, difference } from './support/user-difference.ts';
 import { type UserForm, userForms } from './support/user-forms.ts';
 import { askProcessor, oracleMissing } from './support/user-oracle.ts';
 import { readVectors } from './support/user-vectors.ts';
 import type { UserCase, UserResult } from './support/user-world.ts';
+import { WholeMachine } from './support/whole-machine.ts';
 
 const forms: ReadonlyMap<string, UserForm> = new Map(userForms().map((f) => [f.name, f]));
 
-/** Forms that may leave generated code: a whole vCPU does them, and other tests compare it. */
+/** Forms that may leave generated code: only a whole vCPU does them. */
 const LEAVES = /^\d+ (Popf[wdq]|Enter[wdq]_imm16_imm8)$/;
-/** How many of all cases run stepped, too: one in this many. */
-const STEPPED = 11;
+/** One case in this many runs on a bare vCPU, too: at full speed and stepped. */
+const BARE = 11;
 
 /** What one pass over the vectors found. */
-const found = { run: [] as string[], stepped: [] as string[], cases: new Map<string, number>(), total: 0 };
+const found = {
+  whole: [] as string[],
+  bare: [] as string[],
+  stepped: [] as string[],
+  cases: new Map<string, number>(),
+  total: 0,
+};
 /** One recorded case of every form. */
 const sample: { readonly c: UserCase; readonly result: UserResult }[] = [];
 
-function replay(m: MiniMachine, c: UserCase, want: UserResult, single: boolean): string | undefined {
-  const got = m.run(c, single);
+function check(c: UserCase, want: UserResult, got: Outcome): string | undefined {
   if ('slow' in got)
     return LEAVES.test(c.form) ? undefined : `${describeCase(c)}: left by slow operation ${got.slow}`;
   const differs = difference(c, want, got);
@@ -38,7 +44,8 @@ function note(list: string[], what: string | undefined): void {
 
 describe('x86 instructions of user mode as a processor runs them', () => {
   beforeAll(() => {
-    const machine = new MiniMachine();
+    const whole = new WholeMachine();
+    const bare = new MiniMachine();
     const casesOf = (name: string): readonly UserCase[] => {
       const form = forms.get(name);
       return form ? userCases(form) : [];
@@ -46,20 +53,27 @@ describe('x86 instructions of user mode as a processor runs them', () => {
     for (const { form, cases, results } of readVectors(casesOf)) {
       for (const [i, c] of cases.entries()) {
         const want = results[i] as UserResult;
-        note(found.run, replay(machine, c, want, false));
-        if (found.total++ % STEPPED === 0) note(found.stepped, replay(machine, c, want, true));
+        note(found.whole, check(c, want, whole.run(c)));
+        if (found.total++ % BARE !== 0) continue;
+        note(found.bare, check(c, want, bare.run(c)));
+        note(found.stepped, check(c, want, bare.run(c, true)));
       }
       const chosen = sample.length % cases.length;
       sample.push({ c: cases[chosen] as UserCase, result: results[chosen] as UserResult });
       found.cases.set(form, cases.length);
     }
+    whole.dispose();
   });
 
-  it('every recorded case, run -> engine: same registers, flags, memory, rip and fault', () => {
-    expect(found.run).toEqual([]);
+  it('every recorded case -> vCPU with page tables and IDT: same registers, flags, memory, rip and fault', () => {
+    expect(found.whole).toEqual([]);
   });
 
-  it('every eleventh recorded case, stepped -> engine: the same with every access on the slow path', () => {
+  it('every eleventh recorded case -> generated code alone: the same', () => {
+    expect(found.bare).toEqual([]);
+  });
+
+  it('every eleventh recorded case, stepped -> the same with every access on the slow path', () => {
     expect(found.stepped).toEqual([]);
   });
 

@@ -208,17 +208,7 @@ export class MiniMachine implements AccessPort {
     if (this.#env === env) return;
     this.#env = env;
     const { state, cpu } = this;
-    for (const n of [Seg.ES, Seg.CS, Seg.SS, Seg.DS, Seg.FS, Seg.GS]) {
-      const s = env.segments[n] as TestSegment;
-      const base = segmentBase(env, n);
-      Object.assign(state.segment(n), {
-        selector: s.selector,
-        attr: attributes(s, env.bits === 64 && n === Seg.CS),
-        limit: (s.pages ? (s.limit << 12) | 0xfff : s.limit) | 0,
-        baseLo: Number(BigInt.asIntN(32, base)),
-        baseHi: Number(base / 0x1_0000_0000n) | 0,
-      });
-    }
+    loadSegments(state, env);
     cpu.setMode(state.segmentsChanged());
   }
 
@@ -292,6 +282,21 @@ export class MiniMachine implements AccessPort {
   }
   deviceStore(): number {
     return -1;
+  }
+}
+
+/** Fills the hidden parts of the segment registers for an environment; who calls says that they changed. */
+export function loadSegments(state: X86State, env: Environment): void {
+  for (const n of [Seg.ES, Seg.CS, Seg.SS, Seg.DS, Seg.FS, Seg.GS]) {
+    const s = env.segments[n] as TestSegment;
+    const base = segmentBase(env, n);
+    Object.assign(state.segment(n), {
+      selector: s.selector,
+      attr: attributes(s, env.bits === 64 && n === Seg.CS),
+      limit: (s.pages ? (s.limit << 12) | 0xfff : s.limit) | 0,
+      baseLo: Number(BigInt.asIntN(32, base)),
+      baseHi: Number(base / 0x1_0000_0000n) | 0,
+    });
   }
 }
 
