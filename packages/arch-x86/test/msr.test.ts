@@ -55,7 +55,11 @@ describe('guest accesses -> value or #GP', () => {
     ['LSTAR not canonical', 0xc000_0082, 0x0000_8000_0000_0000n, '#GP'],
     ['PAT all types', 0x277, 0x0706_0504_0100_0706n, '0x706050401000706'],
     ['PAT type 2', 0x277, 2n, '#GP'],
-    ['SYSENTER_EIP not canonical (AMD)', 0x176, 0x1234_0000_0000_1234n, '0x1234'],
+    ['SYSENTER_EIP, upper half (AMD)', 0x176, 0xffff_8000_0000_1234n, '0x1234'],
+    ['EVNTSEL0 takes anything', 0xc001_0000, 0x5_1234n, '0x0'],
+    ['SMI_COUNT is the host’s', 0x34, 1n, '#GP'],
+    ['CPUID faulting', 0x140, 1n, '0x1'],
+    ['XSS without XSAVES', 0xda0, 0n, '#GP'],
     ['TSC_AUX, upper half (AMD)', 0xc000_0103, 0x5_0000_0007n, '0x7'],
     ['MTRRdefType', 0x2ff, 0xc06n, '0xc06'],
     ['MTRRdefType reserved', 0x2ff, 0x106n, '#GP'],
@@ -89,6 +93,18 @@ test('FS_BASE and GS_BASE -> hidden part of the segment', () => {
   vm.dispose();
 });
 
+test('CPUID with CPUID faulting -> #GP outside CPL 0', () => {
+  const { vm, core, v } = real('cpuid; hlt');
+  core.op('set-msrs', { msrs: [{ index: 0x140, data: 1n }] });
+  run(core);
+  expect(gp(core)).toBe(false);
+  core.pc = 0x8000n;
+  v.state.cpl = 3;
+  run(core);
+  expect(gp(core)).toBe(true);
+  vm.dispose();
+});
+
 test('a guest moves its TSC -> TSC_ADJUST moves by as much; the host does not move it', () => {
   const { vm, core, v } = real(WRMSR);
   core.set('rcx', 0x10);
@@ -117,11 +133,11 @@ test('KVM_SET_MSRS and KVM_GET_MSRS -> the count before the first that fails; th
 
 test('an unknown index of the list -> the host reads 0 and may write 0; others fail', () => {
   const { vm, core, v } = real('hlt');
-  core.op('set-cpuid2', { entries: [] });
-  expect(v.msrs.table.find(0x277)?.listed).toBe(true);
-  expect(core.op('get-msrs', { indices: [0x277] })).toEqual([0n]);
-  expect(core.op('set-msrs', { msrs: [{ index: 0x277, data: 0n }] })).toBe(1);
-  expect(core.op('set-msrs', { msrs: [{ index: 0x277, data: 1n }] })).toBe(0);
+  // Intel's alone
+  expect(v.msrs.table.find(0x3a)?.listed).toBe(true);
+  expect(core.op('get-msrs', { indices: [0x3a] })).toEqual([0n]);
+  expect(core.op('set-msrs', { msrs: [{ index: 0x3a, data: 0n }] })).toBe(1);
+  expect(core.op('set-msrs', { msrs: [{ index: 0x3a, data: 1n }] })).toBe(0);
   expect(core.op('get-msrs', { indices: [0x12345] })).toEqual([]);
   vm.dispose();
 });

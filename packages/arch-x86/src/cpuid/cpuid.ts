@@ -149,6 +149,12 @@ export class Cpuid {
   has(feature: string): boolean {
     return this.#features.has(feature);
   }
+  /** Whether KVM supports a feature here, whatever the guest's CPUID says. */
+  supports(feature: string): boolean {
+    const b = FEATURES.get(feature);
+    const row = b && this.#table.rows.find(([leaf, subleaf]) => leaf === b.leaf && subleaf === b.subleaf);
+    return b !== undefined && row !== undefined && ((row[2 + b.reg] as number) & (1 << b.bit)) !== 0;
+  }
   /** Features of the guest's CPUID. */
   get features(): ReadonlySet<string> {
     return this.#features;

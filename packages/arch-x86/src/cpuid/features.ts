@@ -84,7 +84,7 @@ export const FEATURES: ReadonlyMap<string, FeatureBit> = new Map([
     clwb: 24,
   }),
   ...bits(7, 0, 2, { umip: 2, pku: 3, ospke: 4, la57: 16, rdpid: 22 }),
-  ...bits(7, 0, 3, { fsrm: 4 }),
+  ...bits(7, 0, 3, { fsrm: 4, arch_capabilities: 29 }),
   ...bits(0xd, 1, 0, { xsaveopt: 0, xsavec: 1, xgetbv1: 2, xsaves: 3 }),
   ...bits(0x8000_0001, 0, 2, {
     lahf_lm: 0,

@@ -34,11 +34,11 @@ export const AMD_MSRS: readonly MsrDef[] = [
     name: 'CLK_CTL',
     doc: 'Clock control; reads 20000000h',
     read: constant(0x2000_0000),
-    write: unsupported,
+    write: ignored,
   },
   quiet(0xc001_001f, 'NB_CFG', ignored),
   quiet(0xc001_0020, 'PATCH_LOADER', ignored),
-  quiet(0xc001_0010, 'SYSCFG', zeroOnly),
+  quiet(0xc001_0010, 'SYSCFG', unsupported),
   quiet(0xc001_0055, 'INT_PENDING_MSG', unsupported),
   quiet(0xc001_0058, 'MMIO_CONF_BASE', zeroOnly),
   quiet(0xc001_0112, 'TSEG_ADDR', unsupported),
@@ -47,14 +47,31 @@ export const AMD_MSRS: readonly MsrDef[] = [
   quiet(0xc001_1022, 'DC_CFG', ignored),
   quiet(0xc001_1023, 'TW_CFG', ignored),
   quiet(0xc001_102c, 'EX_CFG', ignored),
-  // performance counters without a PMU: KVM takes 0 (x86.c, MSR_K7_EVNTSEL0 ...)
-  ...Array.from({ length: 4 }, (_, i) => quiet(0xc001_0000 + i, `EVNTSEL${i}`, zeroOnly)),
-  ...Array.from({ length: 4 }, (_, i) => quiet(0xc001_0004 + i, `PERFCTR${i}`, zeroOnly)),
+  // performance counters without a PMU: KVM takes anything (x86.c, MSR_K7_EVNTSEL0 ...)
+  {
+    index: 0xc001_0200,
+    count: 12,
+    name: 'PERF_CTL',
+    doc: 'Extended performance counters: for the host they read 0',
+    read: (a) => (a.host ? MsrResult.Ok : MsrResult.Refused),
+    write: refused,
+  },
+  ...Array.from(
+    { length: 2 },
+    (_, i): MsrDef => ({
+      index: 0xc001_0140 + i,
+      name: i ? 'OSVW_STATUS' : 'OSVW_ID_LENGTH',
+      doc: 'Workarounds that the OS should know of',
+      keepsOnInit: true,
+      exists: (v) => v.cpuid.has('osvw'),
+    }),
+  ),
+  ...Array.from({ length: 4 }, (_, i) => quiet(0xc001_0000 + i, `EVNTSEL${i}`, ignored)),
+  ...Array.from({ length: 4 }, (_, i) => quiet(0xc001_0004 + i, `PERFCTR${i}`, ignored)),
   {
     index: 0xc001_1029,
     name: 'DE_CFG',
     doc: 'Decode configuration: LFENCE serialises (bit 1)',
-    listed: true,
     keepsOnInit: true,
     reset: 2n,
     exists: (v) => v.model.vendor === 'AMD',
@@ -64,8 +81,8 @@ export const AMD_MSRS: readonly MsrDef[] = [
 
 /** Intel: performance counters and feature control, as far as every guest asks for them. */
 export const INTEL_MSRS: readonly MsrDef[] = [
-  ...[0, 1].map((i) => quiet(0x186 + i, `P6_EVNTSEL${i}`, zeroOnly)),
-  ...[0, 1].map((i) => quiet(0xc1 + i, `P6_PERFCTR${i}`, zeroOnly)),
+  ...[0, 1].map((i) => quiet(0x186 + i, `P6_EVNTSEL${i}`, ignored)),
+  ...[0, 1].map((i) => quiet(0xc1 + i, `P6_PERFCTR${i}`, ignored)),
   {
     index: 0x3a,
     name: 'FEAT_CTL',

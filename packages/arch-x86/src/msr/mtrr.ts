@@ -39,7 +39,6 @@ const FIXED: readonly (readonly [index: number, name: string])[] = [
     (n) => [0x268 + n, `4K_${(0xc0000 + 0x8000 * n).toString(16).toUpperCase()}`] as const,
   ),
 ];
-const has = (a: { readonly cpuid: { has(f: string): boolean } }): boolean => a.cpuid.has('mtrr');
 
 /** Rows. */
 export const MEMORY_TYPE_MSRS: readonly MsrDef[] = [
@@ -52,7 +51,6 @@ export const MEMORY_TYPE_MSRS: readonly MsrDef[] = [
       ['FIX', 8, 8],
       ['VCNT', 7, 0],
     ],
-    exists: has,
     read: constant(0x508),
     write: refused,
   },
@@ -62,9 +60,7 @@ export const MEMORY_TYPE_MSRS: readonly MsrDef[] = [
       index: 0x200 + i,
       name: `MTRR_PHYS${mask ? 'MASK' : 'BASE'}${i >> 1}`,
       doc: mask ? 'Mask of a variable range' : 'Base and type of a variable range',
-      listed: true,
       keepsOnInit: true,
-      exists: has,
       check: variable,
     };
   }),
@@ -73,9 +69,7 @@ export const MEMORY_TYPE_MSRS: readonly MsrDef[] = [
       index,
       name: `MTRR_FIX${name}`,
       doc: 'Types of eight fixed ranges',
-      listed: true,
       keepsOnInit: true,
-      exists: has,
       check: types(MTRR_TYPES),
     }),
   ),
@@ -87,7 +81,6 @@ export const MEMORY_TYPE_MSRS: readonly MsrDef[] = [
     reset: 0x0007_0406_0007_0406n,
     listed: true,
     keepsOnInit: true,
-    exists: (v) => v.cpuid.has('pat'),
     check: types(PAT_TYPES),
   },
   {
@@ -99,9 +92,7 @@ export const MEMORY_TYPE_MSRS: readonly MsrDef[] = [
       ['FE', 10, 10],
       ['TYPE', 7, 0],
     ],
-    listed: true,
     keepsOnInit: true,
-    exists: has,
     check: defType,
   },
 ];

@@ -2,18 +2,21 @@
 import { EFER_FIELDS } from '../register-fields.ts';
 import { CR0, EFER, SR } from '../state.ts';
 import { type MsrAccess, type MsrDef, MsrResult, type MsrResultCode } from './def.ts';
-import { beyondPhysical, canonicalOnly, constant, ignored, refused, unsupported, zeroOnly } from './rules.ts';
+import { beyondPhysical, canonicalOnly, constant, refused, unsupported } from './rules.ts';
 
-/** Bits of EFER that the guest's CPUID allows (x86.c, __kvm_valid_efer and efer_reserved_bits). */
-function eferBits(a: Pick<MsrAccess, 'vcpu'>): number {
-  const { cpuid } = a.vcpu;
-  return (
-    (cpuid.has('syscall') ? EFER.SCE : 0) |
-    (cpuid.has('lm') ? EFER.LME | EFER.LMA : 0) |
-    (cpuid.has('nx') ? EFER.NXE : 0) |
-    (cpuid.has('fxsr_opt') ? EFER.FFXSR : 0) |
-    (cpuid.has('svm') ? EFER.SVME : 0)
-  );
+/** Bits of EFER by the feature that brings them; SCE needs none (x86.c, efer_reserved_bits and __kvm_valid_efer). */
+const EFER_FEATURES: readonly (readonly [bits: number, feature: string])[] = [
+  [EFER.LME | EFER.LMA, 'lm'],
+  [EFER.NXE, 'nx'],
+  [EFER.FFXSR, 'fxsr_opt'],
+  [EFER.SVME, 'svm'],
+];
+
+/** Bits that may be written: the guest's CPUID decides for the guest, what KVM supports for the host. */
+function eferBits({ vcpu: { cpuid }, host }: MsrAccess): number {
+  let bits: number = EFER.SCE;
+  for (const [b, f] of EFER_FEATURES) if (host ? cpuid.supports(f) : cpuid.has(f)) bits |= b;
+  return bits;
 }
 
 function writeEfer(a: MsrAccess): MsrResultCode {
@@ -35,7 +38,6 @@ function base(index: number, name: string, seg: 4 | 5): MsrDef {
     index,
     name,
     doc: `Base of ${seg === 4 ? 'FS' : 'GS'}`,
-    exists: (v) => v.cpuid.has('lm'),
     read: (a) => {
       const s = a.vcpu.state.segment(seg);
       a.lo = s.baseLo;
@@ -64,6 +66,21 @@ function writeApicBase(a: MsrAccess): MsrResultCode {
   if (to === 1) return MsrResult.Refused;
   if (!a.host && ((from === 3 && to === 2) || (from === 0 && to === 3))) return MsrResult.Refused;
   a.vcpu.state.setSys(SR.APIC_BASE, a.lo, a.hi);
+  return MsrResult.Ok;
+}
+
+/**
+ * SYSENTER's addresses have 32 bits on AMD. On Intel the guest's WRMSR refuses what is not canonical; the host's becomes
+ * canonical (x86.c, __kvm_set_msr).
+ */
+function checkSysenter(a: MsrAccess): MsrResultCode {
+  if (a.vcpu.model.vendor === 'AMD') {
+    a.hi = 0;
+    return MsrResult.Ok;
+  }
+  if (!a.host) return canonicalOnly(a);
+  const shift = 64 - (a.vcpu.cpuid.has('la57') ? 57 : 48);
+  a.hi = (a.hi << shift) >> shift;
   return MsrResult.Ok;
 }
 
@@ -110,7 +127,6 @@ export const SYSTEM_MSRS: readonly MsrDef[] = [
       slot,
       listed: true,
       keepsOnInit: true,
-      exists: (v) => v.cpuid.has('lm'),
       check: canonicalOnly,
     }),
   ),
@@ -121,7 +137,6 @@ export const SYSTEM_MSRS: readonly MsrDef[] = [
     slot: SR.SFMASK,
     listed: true,
     keepsOnInit: true,
-    exists: (v) => v.cpuid.has('lm'),
   },
   base(0xc000_0100, 'FS_BASE', 4),
   base(0xc000_0101, 'GS_BASE', 5),
@@ -146,14 +161,7 @@ export const SYSTEM_MSRS: readonly MsrDef[] = [
       slot,
       listed: true,
       keepsOnInit: true,
-      check: (a) => {
-        if (canonicalOnly(a) === MsrResult.Ok) return MsrResult.Ok;
-        if (a.vcpu.model.vendor === 'Intel') return MsrResult.Refused;
-        // AMD ignores the upper half: KVM makes the address canonical (x86.c, kvm_set_msr)
-        const shift = 64 - (a.vcpu.cpuid.has('la57') ? 57 : 48);
-        a.hi = (a.hi << shift) >> shift;
-        return MsrResult.Ok;
-      },
+      check: checkSysenter,
     }),
   ),
   {
@@ -214,90 +222,6 @@ export const SYSTEM_MSRS: readonly MsrDef[] = [
       return MsrResult.Ok;
     },
   },
-  { index: 0x17, name: 'PLATFORM_ID', doc: 'Platform; reads 0', read: constant(0), write: unsupported },
-  {
-    index: 0x2a,
-    name: 'EBL_CR_POWERON',
-    doc: 'Power-on configuration; reads 0',
-    read: constant(0),
-    write: unsupported,
-  },
-  {
-    index: 0x8b,
-    name: 'UCODE_REV',
-    doc: 'Microcode revision in 63:32 (Intel), 31:0 (AMD)',
-    listed: true,
-    keepsOnInit: true,
-    // guests' writes are dropped: it is how Intel asks for the revision
-    read: (a) => {
-      const { lo, hi } = a.vcpu.microcode;
-      a.lo = lo;
-      a.hi = hi;
-      return MsrResult.Ok;
-    },
-    write: (a) => {
-      if (a.host) {
-        a.vcpu.microcode.lo = a.lo;
-        a.vcpu.microcode.hi = a.hi;
-      }
-      return MsrResult.Ok;
-    },
-  },
-  { index: 0x79, name: 'UCODE_WRITE', doc: 'Microcode update; ignored', read: unsupported, write: ignored },
-  {
-    index: 0xcd,
-    name: 'FSB_FREQ',
-    doc: 'Front-side bus clock; reads 3',
-    read: constant(3),
-    write: unsupported,
-  },
-  {
-    index: 0xce,
-    name: 'PLATFORM_INFO',
-    doc: 'Platform; the guest cannot write it',
-    listed: true,
-    keepsOnInit: true,
-    check: (a) => (a.host && a.hi === 0 && (a.lo & ~0x8000_0000) === 0 ? MsrResult.Ok : MsrResult.Refused),
-  },
-  {
-    index: 0x11e,
-    name: 'BBL_CR_CTL3',
-    doc: 'L2 cache control; reads BE702111h',
-    read: constant(0xbe70_2111),
-    write: unsupported,
-  },
-  {
-    index: 0x140,
-    name: 'MISC_FEATURES_ENABLES',
-    doc: 'CPUID faulting, which is not offered',
-    listed: true,
-    keepsOnInit: true,
-    check: zeroOnly,
-  },
-  {
-    index: 0x198,
-    name: 'PERF_STATUS',
-    doc: 'Clock ratio; reads 1000 ticks, multiplier 4',
-    read: constant(1000, 0x400),
-    write: unsupported,
-  },
-  { index: 0x199, name: 'PERF_CTL', doc: 'Clock control; reads 0', read: constant(0), write: unsupported },
-  ...(
-    [
-      [0x1db, 'LASTBRANCHFROMIP'],
-      [0x1dc, 'LASTBRANCHTOIP'],
-      [0x1dd, 'LASTINTFROMIP'],
-      [0x1de, 'LASTINTTOIP'],
-    ] as const
-  ).map(
-    ([index, name]): MsrDef => ({
-      index,
-      name,
-      doc: 'Branch record; reads 0',
-      read: constant(0),
-      write: unsupported,
-    }),
-  ),
   // the machine check's own registers are plugin-mce's; alone the CPU has no bank
   { index: 0, name: 'P5_MC_ADDR', doc: 'Reads 0', read: constant(0), write: unsupported },
   { index: 1, name: 'P5_MC_TYPE', doc: 'Reads 0', read: constant(0), write: unsupported },

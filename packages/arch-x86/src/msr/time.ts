@@ -1,6 +1,7 @@
 /** Time-stamp counter, its adjustment and its companion. */
 import { SR } from '../state.ts';
 import { type MsrAccess, type MsrDef, MsrResult, type MsrResultCode } from './def.ts';
+import { constant, ignored } from './rules.ts';
 
 /** A guest's write moves TSC_ADJUST by as much as the TSC (SDM volume 3, 19.17.3); the host's does not. */
 function writeTsc(a: MsrAccess): MsrResultCode {
@@ -15,9 +16,10 @@ function add(a: MsrAccess, slot: number, lo: number, hi: number): void {
   s.setSys(slot, sum, (s.sysHi(slot) + hi + (sum >>> 0 < lo >>> 0 ? 1 : 0)) | 0);
 }
 
-/** A guest's write moves the TSC; the host's sets the register alone (x86.c, MSR_IA32_TSC_ADJUST). */
+/** A guest's write moves the TSC; the host's sets the register alone; without the feature neither does anything. */
 function writeAdjust(a: MsrAccess): MsrResultCode {
   const s = a.vcpu.state;
+  if (!a.vcpu.cpuid.has('tsc_adjust')) return MsrResult.Ok;
   if (!a.host) {
     const lo = (a.lo - s.sysLo(SR.TSC_ADJUST)) | 0;
     const borrow = a.lo >>> 0 < s.sysLo(SR.TSC_ADJUST) >>> 0 ? 1 : 0;
@@ -48,7 +50,6 @@ export const TIME_MSRS: readonly MsrDef[] = [
     name: 'TSC_ADJUST',
     doc: 'Sum of what the guest moved its TSC by',
     listed: true,
-    exists: (v) => v.cpuid.has('tsc_adjust'),
     read: (a) => {
       a.lo = a.vcpu.state.sysLo(SR.TSC_ADJUST);
       a.hi = a.vcpu.state.sysHi(SR.TSC_ADJUST);
@@ -71,5 +72,13 @@ export const TIME_MSRS: readonly MsrDef[] = [
       a.hi = 0;
       return MsrResult.Ok;
     },
+  },
+  {
+    index: 0x6e0,
+    name: 'TSC_DEADLINE',
+    doc: 'Deadline of the APIC timer; without an APIC in the kernel reads 0, ignores writes',
+    listed: true,
+    read: constant(0),
+    write: ignored,
   },
 ];
