@@ -300,6 +300,11 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     const next = this.#leave(debug.watching ? this.cpu.step() : this.cpu.run(1));
     const behind = debug.behind((next !== Next.Handle && next !== Next.Device) || this.debt > owed);
     this.#attention = true;
+    if (next === Next.Wait && (this.events.taken || behind !== Next.Run)) {
+      // the trap behind a HLT wakes the vCPU
+      this.waiting = false;
+      return behind;
+    }
     return next === Next.Run ? behind : next;
   }
 

@@ -1,5 +1,7 @@
 /** Debug exceptions of a running guest (AMD64 APM volume 2, 13.1; Intel SDM volume 3, 19.3). */
+import { definePlugin } from '@faultyard/core';
 import { describe, expect, it } from 'vitest';
+import { events } from '../src/index.ts';
 import { FL } from '../src/isa/flags.ts';
 import { type EventVm, eventVm, VM } from './support/event-vm.ts';
 
@@ -85,6 +87,53 @@ describe('single step', () => {
     // user instructions only: nop, syscall (seen behind SYSRET), nop, nop
     expect(rips.slice(0, 4).every((r) => r >= VM.user && r < VM.user + 0x100)).toBe(true);
     expect(new Set(rips.slice(0, 4)).size).toBe(4);
+  });
+  it('HLT with a controller in the kernel -> the trap behind it wakes the vCPU', () => {
+    const t = eventVm();
+    t.arch.events.source = { pending: () => false, acknowledge: () => -1 };
+    const at = t.load(`${setFlags(TF)}\nhlt\na: ${setFlags(0)}\nb: jmp b`);
+    t.run(90);
+    expect(t.seen()[0]).toMatchObject({ vector: 1, rip: at.get('a') });
+  });
+  it('REP MOVSB of 3 -> a trap behind each iteration; RF = 1 in the image while some are left', () => {
+    const t = eventVm();
+    const at = t.load(
+      `mov esi, 0x40000\nmov edi, 0x41000\nmov ecx, 3\n${setFlags(TF)}\na: rep movsb\nb: ${setFlags(0)}\nhlt`,
+    );
+    t.run();
+    expect(
+      t
+        .seen()
+        .slice(0, 3)
+        .map((s) => [s.rip, s.flags & FL.RF]),
+    ).toEqual([
+      [at.get('a'), FL.RF],
+      [at.get('a'), FL.RF],
+      [at.get('b'), 0],
+    ]);
+  });
+  it('an instruction whose exception a plugin takes -> no step behind it', () => {
+    const plugin = definePlugin({
+      name: 'taker',
+      core: '^1.0.0',
+      summary: 'x',
+      setup: (ctx) =>
+        ctx.contribute(events, () => [
+          {
+            exception: (m, e) => {
+              if (e.vector !== 6) return false;
+              m.state.advance(2);
+              m.state.other &= ~TF;
+              m.modeChanged();
+              return true;
+            },
+          },
+        ]),
+    });
+    const t = eventVm({ plugins: [plugin] });
+    t.load(`${setFlags(TF)}\nud2\nhlt`);
+    expect(t.run().kind).toBe('hlt');
+    expect(t.seen()).toEqual([]);
   });
   it('an instruction that faults -> its own exception, no step; RF = 1 in the image', () => {
     const t = eventVm();

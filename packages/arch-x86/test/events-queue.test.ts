@@ -236,6 +236,15 @@ describe('KVM_GET_VCPU_EVENTS and KVM_SET_VCPU_EVENTS', () => {
     expect(t.run().kind).toBe('shutdown');
     expect(t.vcpu.pc).toBe(BigInt(VM.code));
   });
+  it('a soft interrupt injected -> delivered with the DPL check of INT n, not reported back', () => {
+    const t = eventVm();
+    t.load('nop\nhlt');
+    set(t, { interrupt: { injected: true, nr: 0x55, soft: true, shadow: 0 } });
+    expect(get(t).interrupt.injected).toBe(false);
+    t.run();
+    expect(t.seen()).toMatchObject([{ vector: 0x55, rip: VM.code }]);
+    expect(t.arch.events.interrupt.injected).toBe(false);
+  });
   it('bytes -> the same as by name', () => {
     const t = eventVm();
     set(t, { exception: exception(13, { hasErrorCode: true, errorCode: 0x1234_5678 }) });

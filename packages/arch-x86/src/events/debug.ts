@@ -76,6 +76,9 @@ export class Debug {
   /** Between before and behind: TF was set at the start. */
   #traps = false;
   #inside = false;
+  /** Where it began. */
+  #startLo = 0;
+  #startHi = 0;
   /** The instruction put RF or an interrupt shadow there itself. */
   #keepsRf = false;
   #shadowed = false;
@@ -156,6 +159,8 @@ export class Debug {
       if (bits) return this.#trap(bits);
     }
     this.#traps = s.flag(FL.TF) || this.#steps;
+    this.#startLo = s.pcLo;
+    this.#startHi = s.pcHi;
     this.#inside = true;
     return undefined;
   }
@@ -182,8 +187,20 @@ export class Debug {
       return Next.Run;
     }
     this.follow();
+    if (bits && this.#repeats()) s.other |= FL.RF;
     // a breakpoint on the next instruction shows in the same #DB, as in QEMU and Bochs
-    return bits ? this.#trap(bits | this.#executes(s.pcLo, s.code === 8 ? s.pcHi : 0)) : Next.Run;
+    if (bits === 0) return Next.Run;
+    return this.#trap(bits | (s.flag(FL.RF) ? 0 : this.#executes(s.pcLo, s.code === 8 ? s.pcHi : 0)));
+  }
+  /**
+   * A string instruction with iterations left: the trap behind one of them pushes RF = 1 (Intel SDM volume 3, 19.3.1.1;
+   * APM volume 2, 13.1.2), so that a breakpoint on it is not met again.
+   */
+  #repeats(): boolean {
+    const s = this.#m.state;
+    if (s.pcLo !== this.#startLo || s.pcHi !== this.#startHi) return false;
+    const i = this.#m.instruction();
+    return i.isStringInstruction && (i.hasRepPrefix || i.hasRepnePrefix);
   }
   /** #DB, or the debugger's exit: KVM gives a debugger every one while it steps or has breakpoints (svm.c, db_interception). */
   #trap(bits: number): NextStep {

@@ -109,7 +109,10 @@ export class Events {
   windowRequested = false;
   /** CR8 as kvm_run shows it. */
   shownCr8 = 0;
-  /** Something was delivered since it was last cleared (the debugger's look behind an instruction). */
+  /**
+   * Something was delivered, or a plugin took it, since this was last cleared: no trap follows the instruction at hand.
+   * Plugins that leave an instruction for another world set it as well.
+   */
   taken: false | 'event' | 'software' = false;
 
   constructor(m: Machine, rules: readonly EventRules[] = NO_RULES) {
@@ -317,7 +320,11 @@ export class Events {
   #intercepted(vector: number, errorCode: number | undefined, lo: number, hi: number): boolean {
     if (this.#rules.length === 0) return false;
     const e: EventInfo = { vector, kind: 'exception', errorCode, payloadLo: lo, payloadHi: hi };
-    for (const r of this.#rules) if (r.exception?.(this.#m, e, this.#current)) return true;
+    for (const r of this.#rules)
+      if (r.exception?.(this.#m, e, this.#current)) {
+        this.taken = 'event';
+        return true;
+      }
     return false;
   }
 
@@ -389,7 +396,7 @@ export class Events {
   }
   #drop(d: Delivery): void {
     if (d.kind === 'exception') this.exception.injected = false;
-    else if (d.kind === 'interrupt') this.interrupt.injected = false;
+    else if (d.kind === 'interrupt' || d.kind === 'software') this.interrupt.injected = false;
     else if (d.kind === 'nmi') this.nmi.injected = false;
   }
 
@@ -413,8 +420,10 @@ export class Events {
     if (x.injected) return this.#deliver(this.#queued());
     if (this.nmi.injected && !x.pending)
       return this.#deliver(this.#event(Vector.NMI, 'nmi', undefined, false));
-    if (this.interrupt.injected && !x.pending)
-      return this.#deliver(this.#event(this.interrupt.vector, 'interrupt', undefined, false));
+    if (this.interrupt.injected && !x.pending) {
+      const { vector, soft } = this.interrupt;
+      return this.#deliver(this.#event(vector, soft ? 'software' : 'interrupt', undefined, false));
+    }
     if (held) return Next.Run;
     if (x.pending) return this.#injectException();
     if (this.debug.blocksInterrupts) return Next.Run;
