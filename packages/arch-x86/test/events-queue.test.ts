@@ -387,6 +387,41 @@ describe('the point x86.events', () => {
   });
 });
 
+describe('delivery that memory cannot serve', () => {
+  /** The stack of NMI handlers lies at a page behind the memory of the VM. */
+  const outside = (): EventVm => {
+    const t = eventVm();
+    t.vcpu.vm.poke(VM.pages + 0x2010, 0x40_00e7n);
+    t.vcpu.vm.memory.write(VM.idt + 2 * 16 + 4, Uint8Array.of(1));
+    t.vcpu.vm.poke(VM.tss + 36, 0x40_1000n);
+    t.load('nop\nhlt');
+    t.vcpu.op('nmi', {});
+    return t;
+  };
+  it('a handler stack without memslot -> KVM_INTERNAL_ERROR_DELIVERY_EV; the NMI stays injected', () => {
+    const t = outside();
+    expect(t.run()).toMatchObject({ kind: 'internal-error', ret: 0, suberror: 3 });
+    expect(get(t).nmi).toEqual({ injected: true, pending: 0, masked: true });
+    expect(t.vcpu.pc).toBe(BigInt(VM.code));
+  });
+  it('memory added there -> the next KVM_RUN delivers it', () => {
+    const t = outside();
+    t.run();
+    t.vcpu.vm.addMemory({ gpa: 0x40_0000n, size: 0x1000n });
+    t.vcpu.vm.memory.write(0x40_0000, new Uint8Array(8));
+    expect(t.run().kind).toBe('hlt');
+    expect(t.seen()).toMatchObject([{ vector: 2, rip: VM.code }]);
+    expect(get(t).nmi).toEqual({ injected: false, pending: 0, masked: false });
+  });
+  it('a page table entry that is missing -> #PF of the delivery, RIP at the interrupted instruction', () => {
+    const t = outside();
+    t.vcpu.vm.poke(VM.pages + 0x2010, 0n);
+    t.run();
+    expect(t.seen()).toMatchObject([{ vector: 14, code: 2, rip: VM.code }]);
+    expect(t.vcpu.get('cr2')).toBe(0x40_0ff8n);
+  });
+});
+
 describe('snapshots', () => {
   it('everything that waits -> is there after a restore', () => {
     const t = eventVm();
