@@ -31,7 +31,7 @@ export const DR6 = {
   ActiveLow: 0xffff_0ff0 | 0,
 } as const;
 /** DR7.GD: general detect. */
-export const DR7_GD = 0x2000;
+const DR7_GD = 0x2000;
 /** DR7 bits L0 G0 … L3 G3. */
 const DR7_ENABLED = 0xff;
 /** RW fields of DR7. */

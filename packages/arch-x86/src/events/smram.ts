@@ -82,7 +82,7 @@ export interface SavedControl {
 const USER_SEGMENTS = [Seg.ES, Seg.CS, Seg.SS, Seg.DS, Seg.FS, Seg.GS] as const;
 
 /** Whether the 64-bit layout is in use. */
-export const wideLayout = (m: Machine): boolean => m.cpuid.has('lm');
+const wideLayout = (m: Machine): boolean => m.cpuid.has('lm');
 
 /** Fills an area from the vCPU. */
 export function saveState(m: Machine): DataView {

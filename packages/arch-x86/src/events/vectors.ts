@@ -41,7 +41,7 @@ export function pushesErrorCode(vector: number): boolean {
  * Class by which two exceptions in a row are combined (APM volume 2, table 8-4; KVM: `exception_class`). #VC, #HV and
  * #SX do not come up in the guests modelled here and count as benign.
  */
-export function combinationClass(vector: number): 'benign' | 'contributory' | 'page-fault' {
+function combinationClass(vector: number): 'benign' | 'contributory' | 'page-fault' {
   if (vector === Vector.PF) return 'page-fault';
   return has(CONTRIBUTORY, vector) ? 'contributory' : 'benign';
 }

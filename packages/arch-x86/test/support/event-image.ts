@@ -13,7 +13,7 @@ const BASE = 0x10_0000;
 const TABLES = 0x70_0000;
 const STACK = 0x71_0000;
 /** Bytes a case. */
-export const LOG_BYTES = 0x400;
+const LOG_BYTES = 0x400;
 const PROGRAM = 'qemu-system-x86_64';
 const PAGE = 4096;
 /** The program's end: vector FFh, whose stub jumps to `finish`. */
@@ -203,7 +203,7 @@ function record(c: EventCase): Uint8Array {
 }
 
 /** The image. */
-export function eventImage(cases: readonly EventCase[]): Uint8Array {
+function eventImage(cases: readonly EventCase[]): Uint8Array {
   const records = cases.map(record);
   const size = records.reduce((n, r) => n + r.length, 0) + 8;
   const runner = assemble(`${RUNNER}\n.skip ${size}\nend:\n`, { origin: BASE, bits: 32 });
