@@ -37,7 +37,13 @@ export const AMD_MSRS: readonly MsrDef[] = [
     write: ignored,
   },
   quiet(0xc001_001f, 'NB_CFG', ignored),
-  quiet(0xc001_0020, 'PATCH_LOADER', ignored),
+  {
+    index: 0xc001_0020,
+    name: 'PATCH_LOADER',
+    doc: 'Microcode update; ignored',
+    read: unsupported,
+    write: ignored,
+  },
   quiet(0xc001_0010, 'SYSCFG', unsupported),
   quiet(0xc001_0055, 'INT_PENDING_MSG', unsupported),
   quiet(0xc001_0058, 'MMIO_CONF_BASE', zeroOnly),
@@ -48,14 +54,6 @@ export const AMD_MSRS: readonly MsrDef[] = [
   quiet(0xc001_1023, 'TW_CFG', ignored),
   quiet(0xc001_102c, 'EX_CFG', ignored),
   // performance counters without a PMU: KVM takes anything (x86.c, MSR_K7_EVNTSEL0 ...)
-  {
-    index: 0xc001_0200,
-    count: 12,
-    name: 'PERF_CTL',
-    doc: 'Extended performance counters: for the host they read 0',
-    read: (a) => (a.host ? MsrResult.Ok : MsrResult.Refused),
-    write: refused,
-  },
   ...Array.from(
     { length: 2 },
     (_, i): MsrDef => ({

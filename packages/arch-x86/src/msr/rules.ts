@@ -1,10 +1,14 @@
 /** Checks that several MSRs share. */
 import { type MsrAccess, MsrResult, type MsrResultCode } from './def.ts';
 
-/** Whether an address is canonical for the vCPU's widest linear address (x86.c, is_noncanonical_msr_address). */
+/** Whether an address is canonical for the host's linear address width (x86.c, is_noncanonical_msr_address). */
 function canonical(a: MsrAccess): boolean {
-  const shift = 64 - (a.vcpu.cpuid.has('la57') ? 57 : 48);
-  return (a.hi << shift) >> shift === a.hi;
+  return canonicalHigh(a) === a.hi;
+}
+/** High half of the address made canonical. */
+export function canonicalHigh(a: MsrAccess): number {
+  const shift = 64 - a.vcpu.model.linearBits;
+  return (a.hi << shift) >> shift;
 }
 /** Refuses addresses that are not canonical. */
 export function canonicalOnly(a: MsrAccess): MsrResultCode {

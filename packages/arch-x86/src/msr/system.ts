@@ -2,7 +2,7 @@
 import { EFER_FIELDS } from '../register-fields.ts';
 import { CR0, EFER, SR } from '../state.ts';
 import { type MsrAccess, type MsrDef, MsrResult, type MsrResultCode } from './def.ts';
-import { beyondPhysical, canonicalOnly, constant, refused, unsupported } from './rules.ts';
+import { beyondPhysical, canonicalHigh, canonicalOnly, constant, refused, unsupported } from './rules.ts';
 
 /** Bits of EFER by the feature that brings them; SCE needs none (x86.c, efer_reserved_bits and __kvm_valid_efer). */
 const EFER_FEATURES: readonly (readonly [bits: number, feature: string])[] = [
@@ -79,8 +79,7 @@ function checkSysenter(a: MsrAccess): MsrResultCode {
     return MsrResult.Ok;
   }
   if (!a.host) return canonicalOnly(a);
-  const shift = 64 - (a.vcpu.cpuid.has('la57') ? 57 : 48);
-  a.hi = (a.hi << shift) >> shift;
+  a.hi = canonicalHigh(a);
   return MsrResult.Ok;
 }
 
