@@ -20,7 +20,7 @@ export interface Observed {
  * Reads tables as KVM's software and people do: through the VMM's mapping, whatever stage 2 has mapped just now, without
  * consuming poison and without any effect.
  */
-export function observerReader(vm: Vm): TableReader {
+function observerReader(vm: Vm): TableReader {
   return {
     readTable(pa, size, out) {
       if (vm.memory.hvaOf(pa) === undefined) return WalkEnd.Stage2;

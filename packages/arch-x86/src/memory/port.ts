@@ -135,11 +135,6 @@ export class X86Port implements AccessPort {
     return this.#paging;
   }
 
-  /** Result of the last {@link translate}. */
-  get hit(): Readonly<TlbHit> {
-    return this.#hit;
-  }
-
   /**
    * Whether user accesses have their alignment checked. While they do, none of their translations may stay in the fast
    * TLB: whoever turns it on flushes the user context.
@@ -197,7 +192,7 @@ export class X86Port implements AccessPort {
       want |= WANT.User;
       if (keep && !exec) keep = !this.checksAlignment;
     } else if (a.ctx === CTX_SUPERVISOR_AC) want |= WANT.NoSmap;
-    if (!this.translate(a, want)) return Resolved.Fault;
+    if (!this.#translate(a, want)) return Resolved.Fault;
     const { pa } = this.#hit;
     const gfn = Math.floor(pa / 4096);
     const frame = exec ? this.stage2.lookupExec(gfn) : this.stage2.lookup(gfn, write);
@@ -235,10 +230,10 @@ export class X86Port implements AccessPort {
   }
 
   /**
-   * The guest's own translation of an access: `false` and a record when it fails. The result is in {@link hit}.
+   * The guest's own translation of an access: `false` and a record when it fails.
    * @param want `WANT` of `page.ts`
    */
-  translate(a: AccessInfo, want: number): boolean {
+  #translate(a: AccessInfo, want: number): boolean {
     const s = this.#s;
     const p = this.#paging;
     const hit = this.#hit;
@@ -382,11 +377,11 @@ export class X86Port implements AccessPort {
     r.level = 3;
     r.tableWrite = false;
     const end = (this.nested?.acting ?? this.tables).readTable(pa, 8, out);
-    if (end !== WalkEnd.Done) this.recordWalk(end, r);
+    if (end !== WalkEnd.Done) this.#recordWalk(end, r);
     return end;
   }
-  /** Records a walk that an instruction of its own made (PDPTEs, VMRUN) and that ended in `end`. */
-  recordWalk(end: WalkEndCode, r: WalkResult): void {
+  /** Records a walk that an instruction of its own made and that ended in `end`. */
+  #recordWalk(end: WalkEndCode, r: WalkResult): void {
     const f = this.fault;
     f.cause = CAUSES[end] as number;
     f.errorCode = 0;

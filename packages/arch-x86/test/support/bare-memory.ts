@@ -6,7 +6,6 @@ import {
   KernelBus,
   MemFlag,
   Memslots,
-  Miss,
   PAGE_SIZE,
   Stage2,
 } from '@faultyard/core';
@@ -190,4 +189,4 @@ export class BareMemory {
     cs.limit = limit | 0;
   }
 }
-export { Cause, MemFlag, Miss };
+export { Cause, MemFlag };

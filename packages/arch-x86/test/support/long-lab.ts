@@ -3,16 +3,16 @@ import { type AnyPlugin, createVm, type KnobValue, type Vcpu, type Vm } from '@f
 import { assemble, SR, type X86PluginOptions, type X86Vcpu, x86 } from '../../src/index.ts';
 
 /** Layout of RAM, which begins at 0. */
-export const PML4 = 0x1000;
-export const PDPT = 0x2000;
+const PML4 = 0x1000;
+const PDPT = 0x2000;
 const GDT = 0x3000;
 export const IDT = 0x4000;
-export const TSS = 0x5000;
+const TSS = 0x5000;
 const HANDLERS = 0x6000;
 export const CODE = 0x8000;
 /** Top of the stack of the code, and of the one that CPL 3 changes to. */
 export const STACK = 0xa000;
-export const KERNEL_STACK = 0xb000;
+const KERNEL_STACK = 0xb000;
 const RAM = 2n ** 21n;
 
 /** P, R/W, U/S, and PS for a 1 GiB page. */
