@@ -45,6 +45,9 @@ export const SLOT = {
   ldt: 0x80,
   data1: 0x90,
   code1: 0x98,
+  /** In images of long mode: 32-bit code of CPL 0 and 3. */
+  narrow0: 0xa8,
+  narrow3: 0xb3,
 } as const;
 
 /** A descriptor of base 0 (or another). `access`: P, DPL, S and type. */
@@ -78,6 +81,8 @@ export interface Case {
   /** Label of the code it runs. */
   readonly code: string;
   readonly cpl?: 0 | 3;
+  /** In images of long mode: it begins in compatibility mode. */
+  readonly compatibility?: boolean;
   readonly flags?: number;
   readonly a?: readonly [number, number];
   readonly b?: readonly [number, number];
@@ -90,7 +95,8 @@ export interface Case {
   readonly poke?: readonly (readonly [address: number, value: number])[];
 }
 
-const CASE_BYTES = 96;
+/** Bytes of a case in an image. */
+export const CASE_BYTES = 96;
 /** Doublewords of a result, in order. */
 export const RESULT = [
   'vector',
@@ -128,9 +134,10 @@ const GDT: readonly (readonly [number, readonly [number, number]])[] = [
 ];
 const GDT_BYTES = 0xa0;
 /** Vectors whose exceptions push an error code. */
-const WITH_CODE = [8, 10, 11, 12, 13, 14, 17];
+export const WITH_CODE: readonly number[] = [8, 10, 11, 12, 13, 14, 17];
 
-const long = (values: readonly number[]): string => `.long ${values.map((v) => v >>> 0).join(', ')}`;
+/** A line of doublewords. */
+export const long = (values: readonly number[]): string => `.long ${values.map((v) => v >>> 0).join(', ')}`;
 
 /** The new task of TSS 2: at the landing, flat segments. */
 const TSS2: readonly number[] = Array.from({ length: 26 }, (_, n) => {
@@ -174,6 +181,10 @@ multiboot:
 start:
   cli
   cld
+  // no interrupts of the board
+  mov al, 0xff
+  out 0x21, al
+  out 0xa1, al
   mov esp, ${CASE.stack0}
   // IDT: gates of DPL 0; INT 80h may be used by everybody
   mov edi, ${CASE.idt}
@@ -364,6 +375,7 @@ common: // on the stack: vector, error code, EIP, CS, EFLAGS, and from CPL 3 ESP
   mov esp, ${CASE.stack0}
   jmp next
 finish:
+  mov dword ptr [${CASE.results - 4}], ${count * RESULT.length * 4}
   mov esi, ${CASE.results}
   mov ecx, ${count * RESULT.length * 4}
 6: mov dx, 0x3fd
@@ -403,7 +415,12 @@ cases:
 
 /** Assembles an image. `codes`: what cases run, by label. */
 export function caseImage(codes: Readonly<Record<string, string>>, cases: readonly Case[]): Uint8Array {
-  const { bytes, symbols } = assemble(runner(codes, cases.length), { origin: CASE.image, bits: 32 });
+  return withCases(runner(codes, cases.length), cases);
+}
+
+/** Assembles a runner that ends with the label `cases`, and puts the cases behind it. */
+export function withCases(text: string, cases: readonly Case[]): Uint8Array {
+  const { bytes, symbols } = assemble(text, { origin: CASE.image, bits: 32 });
   const table = Uint32Array.from(cases.flatMap((c) => words(c, Number(symbols[c.code]))));
   const image = new Uint8Array(bytes.length + table.byteLength);
   image.set(bytes);
@@ -418,7 +435,7 @@ function words(c: Case, code: number): readonly number[] {
     ...(c.b ?? [0, 0]),
     c.eax ?? 0,
     code,
-    c.cpl ?? 0,
+    (c.cpl ?? 0) | (c.compatibility ? 0x100 : 0),
     (c.flags ?? 0) | 2,
     ...Array.from({ length: 5 }, (_, n) => c.stack?.[n] ?? 0),
     c.ecx ?? 0,

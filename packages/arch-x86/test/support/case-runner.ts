@@ -35,6 +35,7 @@ export function runQemu(image: Uint8Array, count: number, cpu: string): Results 
     machine: 'pc,accel=tcg',
     cpu,
     memory: 32,
+    timeout: 10_000,
     args: ['-device', 'isa-debug-exit,iobase=0xf4,iosize=0x04'],
   });
   if (ran.stdout.length !== count * RESULT.length * 4)

@@ -1,5 +1,7 @@
 /** Sets of cases that are compared with QEMU: one image each. */
-import type { Case } from '../support/case-image.ts';
+import { type Case, caseImage } from '../support/case-image.ts';
+import { longCaseImage } from '../support/case-image-long.ts';
+import { LONG_CODES, longLoads, longSystem, longTransfers } from './long-cases.ts';
 import { privileges, tasks } from './privilege-cases.ts';
 import { loads, transfers } from './segment-cases.ts';
 import { SEGMENT_CODES } from './segment-codes.ts';
@@ -10,34 +12,55 @@ export interface CaseSet {
   readonly name: string;
   /** Stimulus and what is observed. */
   readonly what: string;
-  readonly codes: Readonly<Record<string, string>>;
+  readonly image: (cases: readonly Case[]) => Uint8Array;
   readonly cases: () => readonly Case[];
 }
+
+const narrow = (cases: readonly Case[]): Uint8Array => caseImage(SEGMENT_CODES, cases);
+const wide = (cases: readonly Case[]): Uint8Array => longCaseImage(LONG_CODES, cases);
 
 /** All of them. */
 export const CASE_SETS: readonly CaseSet[] = [
   {
     name: 'segment-loads',
     what: 'every kind of descriptor loaded and looked at from CPL 0 and 3 -> exception, register, accessed bit',
-    codes: SEGMENT_CODES,
+    image: narrow,
     cases: loads,
   },
   {
     name: 'far-transfers',
     what: 'far JMP, CALL, RET and IRET to every kind of descriptor -> exception, or where it goes and on which stack',
-    codes: SEGMENT_CODES,
+    image: narrow,
     cases: transfers,
   },
   {
     name: 'tasks',
     what: 'task switches by JMP, CALL, IRET and gates -> exception, busy bits, saved and loaded state',
-    codes: SEGMENT_CODES,
+    image: narrow,
     cases: tasks,
   },
   {
     name: 'privileges',
     what: 'privileged instructions, flags and ports from CPL 0 and 3 -> exception or result',
-    codes: SEGMENT_CODES,
+    image: narrow,
     cases: privileges,
+  },
+  {
+    name: 'long-loads',
+    what: '64-bit mode: every kind of descriptor loaded and looked at -> exception, register, accessed bit',
+    image: wide,
+    cases: longLoads,
+  },
+  {
+    name: 'long-transfers',
+    what: '64-bit and compatibility mode: far transfers and gates -> exception, or where they go and on which stack',
+    image: wide,
+    cases: longTransfers,
+  },
+  {
+    name: 'long-system',
+    what: '64-bit and compatibility mode: system calls, flags, control registers, MSRs -> exception or result',
+    image: wide,
+    cases: longSystem,
   },
 ];

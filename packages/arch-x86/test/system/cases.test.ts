@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest';
-import { caseImage } from '../support/case-image.ts';
 import { readCases } from '../support/case-recording.ts';
 import { differences, missingQemu, runHere, runQemu } from '../support/case-runner.ts';
 import { CASE_SETS, type CaseSet } from './case-sets.ts';
@@ -10,7 +9,7 @@ const QEMU_CPU = 'EPYC';
 describe('bare-metal cases against recordings of qemu-system-x86_64', () => {
   test.each(CASE_SETS)('$name: $what', (set: CaseSet) => {
     const cases = set.cases();
-    const here = runHere(caseImage(set.codes, cases), cases.length);
+    const here = runHere(set.image(cases), cases.length);
     const found = differences(
       here,
       readCases(set.name, cases.length),
@@ -25,7 +24,7 @@ const why = missingQemu();
 describe.skipIf(why !== undefined)(`recordings against QEMU${why ? ` (skipped: ${why})` : ''}`, () => {
   test.each(CASE_SETS)('$name: QEMU still answers what was recorded', (set: CaseSet) => {
     const cases = set.cases();
-    const there = runQemu(caseImage(set.codes, cases), cases.length, QEMU_CPU);
+    const there = runQemu(set.image(cases), cases.length, QEMU_CPU);
     expect(differences(there, readCases(set.name, cases.length), String, () => 0)).toEqual([]);
   });
 });

@@ -1,5 +1,4 @@
 /** Records what QEMU answers to every set of cases, and says what is different here. */
-import { caseImage } from '../support/case-image.ts';
 import { recordCases } from '../support/case-recording.ts';
 import { differences, runHere, runQemu } from '../support/case-runner.ts';
 import { CASE_SETS } from '../system/case-sets.ts';
@@ -9,7 +8,7 @@ const only = process.argv.slice(2);
 for (const set of CASE_SETS) {
   if (only.length && !only.includes(set.name)) continue;
   const cases = set.cases();
-  const image = caseImage(set.codes, cases);
+  const image = set.image(cases);
   const there = runQemu(image, cases.length, 'EPYC');
   const size = recordCases(set.name, there);
   const found = differences(
