@@ -381,6 +381,7 @@ describe('a second stage', () => {
     const m = mapped();
     const asked: number[] = [];
     const stage: SecondStage = {
+      missed: 0,
       readTable: (pa, size, out) => m.port.tables.readTable(pa, size, out),
       markTable: (pa, lo) => m.port.tables.markTable(pa, lo),
       finish: (want, out) => {
@@ -405,6 +406,7 @@ describe('a second stage', () => {
     const m = new BareMemory();
     m.legacy(0, -1);
     const stage: SecondStage = {
+      missed: 0,
       readTable: () => WalkEnd.Nested,
       markTable: () => WalkEnd.Nested,
       finish: (_, out) => {

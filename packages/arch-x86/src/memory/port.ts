@@ -44,10 +44,13 @@ import {
 /** The second translation of a nested guest. As a reader it translates the addresses of the guest's own tables. */
 export interface SecondStage extends TableReader {
   /**
-   * Translates `out.pa` of the access itself, and narrows `out.attributes` to what both stages allow. The end
-   * `Nested` means that the nested guest's host is to be told; the stage has kept why.
+   * Translates `out.pa` of the access itself. Clears `PAGE.Dirty` of `out.attributes` unless both stages have the page
+   * writable and dirty, so that the first write walks again; U/S and R/W stay the guest's own. The end `Nested` means that
+   * the nested guest's host is to be told; the stage has kept why.
    */
   finish(want: number, out: WalkResult): WalkEndCode;
+  /** After an end of `Stage2`, `External` or `NoMemory`: the physical address of the entry, nested or not, that missed. */
+  readonly missed: number;
 }
 
 /** What the port is built on. */
@@ -292,7 +295,7 @@ export class X86Port implements AccessPort {
   #walkEnded(r: WalkResult): void {
     const f = this.fault;
     f.walk = true;
-    f.gpa = r.table;
+    f.gpa = this.nested?.acting.missed ?? r.table;
     f.level = r.level;
     f.write = r.tableWrite || this.#p.walksWrite;
   }

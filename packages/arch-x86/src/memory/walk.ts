@@ -62,6 +62,7 @@ const ENTRY = {
   G: 0x100,
 } as const;
 
+/** The entry read last. A reader may walk itself (nested paging), so it counts only until the next call of one. */
 const entry = { lo: 0, hi: 0 };
 
 /**
