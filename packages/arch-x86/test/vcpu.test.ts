@@ -1,6 +1,6 @@
-import { createVm, type Vcpu, type Vm } from '@faultyard/core';
+import { createVm, drive, type Vcpu, type Vm } from '@faultyard/core';
 import { describe, expect, test } from 'vitest';
-import { SR, type X86Vcpu, x86 } from '../src/index.ts';
+import { asm16, SR, type X86Vcpu, x86 } from '../src/index.ts';
 import { load, real, run } from './support/real.ts';
 
 const TOP = { gpa: 0xfff0_0000n, size: 1n << 20n };
@@ -85,6 +85,26 @@ describe('RESET and INIT', () => {
     });
     vm.dispose();
   });
+});
+
+test('a fork in SMM -> it goes on in memory of SMM, and leaves it as the original does', () => {
+  const { vm, core } = real('mov bx, 1; again: jmp again');
+  // memory of SMM alone at SMBASE: in the guest's own there is 'ud2'
+  const hva = drive(vm.mm.mmap({ size: 0x1_0000n }));
+  vm.setMemoryRegion({ slot: 0, asId: 1, gpa: 0x3_0000n, size: 0x1_0000n, hva });
+  vm.write(0x3_8000, asm16`ud2`.bytes);
+  vm.mm.write(Number(hva) + 0x8000, asm16`inc di; hlt; inc di; rsm`.bytes);
+  core.set('rdi', 0);
+  core.op('smi', {});
+  expect(run(core).kind).toBe('hlt');
+  expect(core.get('rdi')).toBe(1n);
+  const twin = vm.fork();
+  const other = twin.vcpus[0] as Vcpu;
+  for (const c of [core, other]) expect(run(c).kind).toBe('budget');
+  expect(values(other, ['rbx', 'rip'])).toEqual({ rbx: 1n, rip: 0x8003n });
+  expect(twin.stateHash()).toBe(vm.stateHash());
+  twin.dispose();
+  vm.dispose();
 });
 
 describe('running', () => {
