@@ -149,6 +149,12 @@ export class Cpuid {
   has(feature: string): boolean {
     return this.#features.has(feature);
   }
+  /** Vendor that the guest's CPUID names: what KVM goes by where the two differ (guest_cpuid_is_amd_compatible). */
+  get vendor(): 'AMD' | 'Intel' {
+    const ebx = this.#entries.get(key(0, 0))?.ebx ?? 0;
+    // "Auth" of AuthenticAMD, "Hygo" of HygonGenuine
+    return ebx === 0x6874_7541 || ebx === 0x6f67_7948 ? 'AMD' : 'Intel';
+  }
   /** Whether KVM supports a feature here, whatever the guest's CPUID says. */
   supports(feature: string): boolean {
     const b = FEATURES.get(feature);

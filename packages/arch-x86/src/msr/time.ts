@@ -65,10 +65,10 @@ export const TIME_MSRS: readonly MsrDef[] = [
     listed: true,
     keepsOnInit: true,
     check: (a) => {
-      const { cpuid, model } = a.vcpu;
+      const { cpuid } = a.vcpu;
       if (!a.host && !cpuid.has('rdtscp') && !cpuid.has('rdpid')) return MsrResult.Refused;
       // AMD ignores bits 63:32, Intel takes none (x86.c, kvm_set_msr)
-      if (model.vendor === 'Intel' && a.hi !== 0) return MsrResult.Refused;
+      if (cpuid.vendor === 'Intel' && a.hi !== 0) return MsrResult.Refused;
       a.hi = 0;
       return MsrResult.Ok;
     },
