@@ -4,13 +4,13 @@ import type { KnobDef } from '@faultyard/core';
 /** Values of the plugin's knobs, by bare name; what each means is in {@link MCE_KNOBS}. */
 export interface MceKnobs {
   readonly smcaDestat: 'reject' | 'ignore' | 'validate' | 'full';
-  readonly deferredDestat: 'off' | 'on';
+  readonly deferredFillsDestat: 'off' | 'on';
   readonly razwi: 'off' | 'on' | 'aliased';
   readonly gated: 'off' | 'on';
   readonly ignoreMsrs: 'off' | 'on';
   readonly userExit: 'off' | 'on';
-  readonly hwcr: '6.1' | '6.12' | 'latest';
-  readonly backend: 'cpu' | 'amd' | 'intel';
+  readonly hwcrRule: 'new' | '6.12' | '6.1';
+  readonly backend: 'cpu' | 'AMD' | 'Intel';
   readonly rasCpuid: 'kvm' | 'qemu' | 'cpu';
   readonly hostMc: 'sigbus' | 'erratum383';
 }
@@ -36,7 +36,7 @@ export const MCE_KNOBS: { readonly [K in keyof MceKnobs]: KnobDef<MceKnobs[K]> }
     'what MCA_DESTAT of a bank does: unknown, as in every KVM so far; 0 that drops writes; 0 that takes only 0; or stored, with the rule of MCi_STATUS',
     'KVM list, "[RFC] AMD VM crashing on deferred memory error injection", Feb 2026; arch/x86/kvm/x86.c',
   ),
-  deferredDestat: of(
+  deferredFillsDestat: of(
     ['off', 'on'],
     'off',
     'with smcaDestat=full: an injected deferred error also fills MCA_DESTAT and MCA_DEADDR, and MCA_DEADDR exists',
@@ -66,14 +66,14 @@ export const MCE_KNOBS: { readonly [K in keyof MceKnobs]: KnobDef<MceKnobs[K]> }
     'the VMM enabled KVM_CAP_X86_USER_SPACE_MSR for all reasons when it made the VM',
     'Documentation/virt/kvm/api.rst, KVM_CAP_X86_USER_SPACE_MSR',
   ),
-  hwcr: of(
-    ['6.1', '6.12', 'latest'],
-    'latest',
-    'what HWCR takes: McStatusWrEn alone, which then stays; McStatusWrEn and TscFreqSel; and CpuidUserDis where the guest has it',
+  hwcrRule: of(
+    ['new', '6.12', '6.1'],
+    'new',
+    'what HWCR takes: McStatusWrEn, TscFreqSel, and CpuidUserDis where the guest has it; without CpuidUserDis; or McStatusWrEn alone, which then stays',
     'arch/x86/kvm/x86.c, MSR_K7_HWCR in 6.1, 6.12 and later',
   ),
   backend: of(
-    ['cpu', 'amd', 'intel'],
+    ['cpu', 'AMD', 'Intel'],
     'cpu',
     'which part of KVM runs the guest: that of the CPU model, or SVM or VMX; only VMX has CMCI, LMCE and FEAT_CTL',
     'arch/x86/kvm/vmx/vmx.c, kvm_caps.supported_mce_cap and vmx_set_msr; svm/svm.c',

@@ -18,7 +18,7 @@ import { CTL, type McaState, STATUS } from './state.ts';
 export interface MsrGround {
   readonly of: (v: X86Vcpu) => McaState;
   readonly knobs: MceKnobs;
-  readonly backend: 'amd' | 'intel';
+  readonly backend: 'AMD' | 'Intel';
 }
 
 const ALL_ONES = 0xffff_ffff_ffff_ffffn;
@@ -126,9 +126,9 @@ function thresholds(g: MsrGround): readonly MsrDef[] {
 /** What a write of HWCR stores; `undefined`: refused (x86.c, MSR_K7_HWCR). Bits 3, 6 and 8 are dropped. */
 function hwcrValue(g: MsrGround, a: MsrAccess, old: bigint): bigint | undefined {
   const value = written(a) & ~0x148n;
-  if (g.knobs.hwcr === '6.1') return value === 0n ? old : value === Hwcr.McStatusWrEn ? value : undefined;
+  if (g.knobs.hwcrRule === '6.1') return value === 0n ? old : value === Hwcr.McStatusWrEn ? value : undefined;
   let allowed: bigint = Hwcr.McStatusWrEn | Hwcr.TscFreqSel;
-  if (g.knobs.hwcr === 'latest' && hasCpuidUserDis(a.vcpu)) allowed |= Hwcr.CpuidUserDis;
+  if (g.knobs.hwcrRule === 'new' && hasCpuidUserDis(a.vcpu)) allowed |= Hwcr.CpuidUserDis;
   return value & ~allowed ? undefined : value;
 }
 /** CPUID 80000021h EAX bit 17 (AMD64 APM volume 3, appendix E). */
@@ -212,7 +212,7 @@ const FEAT_CTL_SUPPORTED = 0x16_0007n;
 
 /** FEAT_CTL and MCG_EXT_CTL: VMX alone has them (vmx.c, vmx_get_msr and vmx_set_msr). */
 function intel(g: MsrGround): readonly MsrDef[] {
-  const here = g.backend === 'intel';
+  const here = g.backend === 'Intel';
   const of = (a: MsrAccess): McaState['globals'] => g.of(a.vcpu).globals;
   const enabled = (a: MsrAccess): boolean => a.host || (of(a).featCtl & FeatCtl.LMCE_ENABLED) !== 0n;
   return [

@@ -25,7 +25,7 @@ export interface MceApi {
   /** Values of the plugin's knobs in this VM. */
   readonly knobs: MceKnobs;
   /** Which part of KVM runs the guest. */
-  readonly backend: 'amd' | 'intel';
+  readonly backend: 'AMD' | 'Intel';
   /** KVM_X86_GET_MCE_CAP_SUPPORTED: bits of MCG_CAP. */
   readonly supported: bigint;
   /** A vCPU's registers now, without touching anything. */
@@ -87,8 +87,8 @@ export function mce(...none: readonly never[]): Plugin<never, MceApi> {
     setup: (ctx): MceApi => {
       const knobs = mceKnobs(ctx.knobs);
       const { model } = ctx.vm.api<never, { readonly model: Model }>('x86');
-      const own = model.vendor === 'AMD' ? 'amd' : 'intel';
-      const backend = knobs.backend === 'cpu' ? own : knobs.backend;
+
+      const backend = knobs.backend === 'cpu' ? model.vendor : knobs.backend;
       const states = new States();
       const ground: MsrGround = { of: states.of, knobs, backend };
       ctx.onVcpu((v) => ctx.cell(states.of(v).cell(v.id)));

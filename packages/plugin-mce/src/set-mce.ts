@@ -37,13 +37,13 @@ export type MceOutcome =
 const ALL_ONES = 0xffff_ffff_ffff_ffffn;
 
 /** MCG_CAP bits that KVM_X86_GET_MCE_CAP_SUPPORTED gives: VMX adds CMCI_P and LMCE_P (vmx.c). */
-export function supportedCap(backend: 'amd' | 'intel'): bigint {
+export function supportedCap(backend: 'AMD' | 'Intel'): bigint {
   const both = McgCap.CTL_P | McgCap.SER_P;
-  return backend === 'intel' ? both | McgCap.CMCI_P | McgCap.LMCE_P : both;
+  return backend === 'Intel' ? both | McgCap.CMCI_P | McgCap.LMCE_P : both;
 }
 
 /** Carries KVM_X86_SETUP_MCE out. @throws KvmError EINVAL for 0 or more than 32 banks, and for bits not supported. */
-export function setupMce(v: X86Vcpu, s: McaState, mcgCap: bigint, backend: 'amd' | 'intel'): void {
+export function setupMce(v: X86Vcpu, s: McaState, mcgCap: bigint, backend: 'AMD' | 'Intel'): void {
   const refuse = (why: string): never => {
     throw new KvmError('KVM_X86_SETUP_MCE', 'EINVAL', why);
   };
@@ -84,7 +84,7 @@ export function setMce(v: X86Vcpu, s: McaState, m: KvmX86Mce, knobs: MceKnobs): 
   if (!(m.bank >= 0 && m.bank < s.count)) refuse(`bank ${m.bank}; MCG_CAP has ${s.count}`);
   if (!(m.status & Status.VAL)) refuse('STATUS.VAL is 0');
   const outcome = applied(v, s, m);
-  if (knobs.smcaDestat === 'full' && knobs.deferredDestat === 'on' && m.status & Status.DEFERRED) {
+  if (knobs.smcaDestat === 'full' && knobs.deferredFillsDestat === 'on' && m.status & Status.DEFERRED) {
     s.destat[m.bank] = m.status;
     s.deaddr[m.bank] = m.addr;
   }

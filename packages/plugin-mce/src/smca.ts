@@ -26,13 +26,13 @@ export function smcaMsrs(g: MsrGround): readonly MsrDef[] {
 }
 
 function access(g: MsrGround, a: MsrAccess, write: boolean): MsrResultCode {
-  const { smcaDestat, deferredDestat, razwi, gated } = g.knobs;
+  const { smcaDestat, deferredFillsDestat, razwi, gated } = g.knobs;
   if (gated === 'on' && !a.vcpu.cpuid.has('smca')) return MsrResult.Unsupported;
   const at = a.index - McaMsr.SMCA;
   const bank = at >>> 4;
   const register = at & 15;
   const there = bank < g.of(a.vcpu).count;
-  const filled = smcaDestat === 'full' && deferredDestat === 'on' && register === SmcaRegister.DEADDR;
+  const filled = smcaDestat === 'full' && deferredFillsDestat === 'on' && register === SmcaRegister.DEADDR;
   const deferred = smcaDestat !== 'reject' && (register === SmcaRegister.DESTAT || filled);
   if (deferred && there) return write ? writeDeferred(g, a, bank, filled) : readDeferred(g, a, bank, filled);
   if (razwi === 'aliased' && there && register <= SmcaRegister.MISC0) {
