@@ -180,7 +180,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     this.reset(false);
   }
 
-  /** The model with the features that the guest's CPUID has. */
+  /** The VM's CPU model; what this vCPU shows its guest is {@link cpuid}. */
   get model(): Model {
     return this.#model;
   }
