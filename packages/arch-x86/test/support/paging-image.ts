@@ -38,7 +38,7 @@ const RESULT_BYTES = 32;
 const CASES_OFFSET = 0x4000;
 
 /** Accesses: what stands before INT 80h. Code at the case's page is INT 80h itself. */
-const CODES: Readonly<Record<Kind, string>> = {
+export const CODES: Readonly<Record<Kind, string>> = {
   read: 'mov al, [rdi]',
   write: 'mov [rdi], al',
   fetch: 'jmp rdi',
