@@ -79,6 +79,23 @@ export const msr: Point<MsrQuestion, readonly MsrDef[]> = definePoint(
   (fns) => (q) => fns.flatMap((f) => f(q)),
 );
 
+/** Question of {@link unknownMsr}. */
+export interface UnknownMsrQuestion {
+  readonly vcpu: X86Vcpu;
+  readonly index: number;
+  readonly write: boolean;
+  /** By KVM_GET_MSRS or KVM_SET_MSRS, not by the guest. */
+  readonly host: boolean;
+}
+/**
+ * An access to an MSR that KVM does not know. True: it reads 0, what is written vanishes (ignore_msrs). False from all: it
+ * fails.
+ */
+export const unknownMsr: Point<UnknownMsrQuestion, boolean> = definePoint(
+  'x86.unknown-msr',
+  (fns) => (q) => fns.some((f) => f(q)),
+);
+
 /** A guard bit that a plugin claims: one condition under which its instructions leave generated code. */
 export interface GuardDef {
   /** 16 to 31. */

@@ -8,6 +8,7 @@ import {
   msr,
   type NextStep,
   poisonConsumed,
+  unknownMsr,
   type X86Vcpu,
 } from '@faultyard/arch-x86';
 import { type CapDef, definePlugin, FaultyardError, type Plugin, type Vcpu } from '@faultyard/core';
@@ -95,6 +96,7 @@ export function mce(...none: readonly never[]): Plugin<never, MceApi> {
       ctx.contribute(msr, () => [...mceMsrs(ground), ...smcaMsrs(ground)]);
       ctx.contribute(cpuid, (q) => recovery(knobs, q.model));
       ctx.contribute(intercept, (q) => userCpuid(q, states.of(q.vcpu)));
+      if (knobs.ignoreMsrs === 'on') ctx.contribute(unknownMsr, () => true);
       if (knobs.userExit === 'on') ctx.vm.enableCap('x86-user-space-msr', { args: [7n] });
       if (knobs.hostMc === 'erratum383')
         ctx.contribute(poisonConsumed, ({ vcpu }) => erratum383(vcpu as X86Vcpu));

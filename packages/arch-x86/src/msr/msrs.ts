@@ -1,7 +1,7 @@
 /** The MSRs of one vCPU: the joined table, storage for rows that have none, and KVM's order of checks. */
 import { type Contribution, FaultyardError, type Plain } from '@faultyard/core';
 import type { Model } from '../model.ts';
-import { type MsrQuestion, msr } from '../points.ts';
+import { type MsrQuestion, msr, unknownMsr } from '../points.ts';
 import { join, type Pair } from '../state.ts';
 import type { X86Vcpu } from '../vcpu.ts';
 import { type MsrAccess, type MsrDef, MsrResult, type MsrResultCode } from './def.ts';
@@ -122,9 +122,9 @@ export class Msrs {
     a.hi = 0;
     if (!host && !this.filter.allows(a.index, false)) return MsrResult.Filtered;
     const d = this.table.find(index);
-    if (!d || (d.exists && !d.exists(this.#v))) return this.#unknown(host, true, d);
+    if (!d || (d.exists && !d.exists(this.#v))) return this.#unknown(a, false, d);
     const r = d.read ? d.read(a) : this.#stored(d, a);
-    return r === MsrResult.Unsupported ? this.#unknown(host, true, d) : r;
+    return r === MsrResult.Unsupported ? this.#unknown(a, false, d) : r;
   }
   #stored(d: MsrDef, a: MsrAccess): MsrResultCode {
     this.#take(d, a);
@@ -139,18 +139,25 @@ export class Msrs {
     a.hi = hi | 0;
     if (!host && !this.filter.allows(a.index, true)) return MsrResult.Filtered;
     const d = this.table.find(index);
-    if (!d || (d.exists && !d.exists(this.#v))) return this.#unknown(host, (lo | hi) === 0, d);
+    if (!d || (d.exists && !d.exists(this.#v))) return this.#unknown(a, true, d);
     const r = d.write ? d.write(a) : (d.check?.(a) ?? MsrResult.Ok);
-    if (r === MsrResult.Unsupported) return this.#unknown(host, (lo | hi) === 0, d);
+    if (r === MsrResult.Unsupported) return this.#unknown(a, true, d);
     if (r !== MsrResult.Ok || d.write) return r;
     this.#put(d, a.lo, a.hi);
     d.changed?.(a);
     return r;
   }
-  /** Hosts read 0 and may write 0 where the index is advertised (x86.c, kvm_do_msr_access). */
-  #unknown(host: boolean, harmless: boolean, d: MsrDef | undefined): MsrResultCode {
+  /** Hosts read 0 and may write 0 where the index is advertised; plugins may ignore all (x86.c, kvm_do_msr_access). */
+  #unknown(a: MsrAccess, write: boolean, d: MsrDef | undefined): MsrResultCode {
+    const { index, host } = a;
+    const harmless = !write || (a.lo | a.hi) === 0;
+    if (!write) {
+      a.lo = 0;
+      a.hi = 0;
+    }
     if (host && harmless && d?.listed) return MsrResult.Ok;
-    return MsrResult.Unsupported;
+    const ignored = this.#v.vm.ask(unknownMsr)({ vcpu: this.#v, index, write, host });
+    return ignored ? MsrResult.Ok : MsrResult.Unsupported;
   }
 
   /** Value of a row with storage of its own, by index; for rows of plugins that look at each other. */
