@@ -27,6 +27,7 @@ import type { NextStep } from './next.ts';
 import { X86_OPS } from './ops/ops.ts';
 import { cpuid, guards as guardPoint, type InstructionDef, instructions, msr } from './points.ts';
 import { resetVcpu } from './reset.ts';
+import { SYSTEM_EXITS } from './system/exits.ts';
 import { reset } from './system/points.ts';
 import { tsc } from './tsc.ts';
 import { X86Vcpu } from './vcpu.ts';
@@ -35,7 +36,7 @@ import { X86Vcpu } from './vcpu.ts';
 export interface X86PluginOptions extends X86Options {}
 
 /** Exits that the architecture brings. */
-export type X86Exit = 'x86-rdmsr' | 'x86-wrmsr' | 'irq-window-open' | 'debug';
+export type X86Exit = 'x86-rdmsr' | 'x86-wrmsr' | 'irq-window-open' | 'debug' | 'set-tpr';
 
 /** What `vm.api(x86)` gives. */
 export interface X86Api {
@@ -177,7 +178,7 @@ export function x86(options: X86PluginOptions = {}): Plugin<X86Exit, X86Api> {
     name: 'x86',
     core: '^1.0.0',
     summary: 'x86-64 vCPUs: real mode to long mode, paging, exceptions, CPUID and MSRs',
-    exits: { ...MSR_EXITS, ...EVENT_EXITS },
+    exits: { ...MSR_EXITS, ...EVENT_EXITS, ...SYSTEM_EXITS },
     caps: X86_CAPS,
     ops: X86_OPS,
     arch: {

@@ -279,6 +279,30 @@ describe('far jmp and call in protected mode', () => {
     atLevel(m, 3);
     expect(x.run(...call32(FREE, 0))).toEqual([vector, code]);
   });
+  test('call gate to conforming code of DPL 0 -> entered at CPL 3, stack kept', () => {
+    gateEntry(FREE, SEL.conforming, 0x9000, 0xec);
+    atLevel(m, 3);
+    expect(x.run(...call32(FREE, 0))).toBe('run');
+    expect([m.state.cpl, m.state.segment(Seg.CS).selector, m.sp]).toEqual([
+      3,
+      SEL.conforming | 3,
+      AT.stack3 - 8,
+    ]);
+  });
+  test('jmp through a gate to absent code -> #NP; accessed bits of code are set', () => {
+    gateEntry(FREE, SEL.absent, 0x9000, 0xec);
+    expect(x.run(...jmp32(FREE, 0))).toEqual([NP, SEL.absent]);
+    entry(FREE2, 0, 0xf_ffff, 0x98, 0xc);
+    expect(x.run(...jmp32(FREE2, 0x9000))).toBe('run');
+    expect(m.bytes[AT.gdt + FREE2 + 5]).toBe(0x99);
+  });
+  test('retf to an outer level with an absent stack segment -> #SS(selector)', () => {
+    entry(FREE, 0, 0xf_ffff, 0x72, 0xc);
+    m.sp = AT.stack0 - 16;
+    m.put32(AT.stack0 - 16, 0x4000, SEL.code3);
+    m.put32(AT.stack0 - 8, AT.stack3, FREE | 3);
+    expect(x.run(0xcb)).toEqual([SS, FREE]);
+  });
   test('call gate: TSS too short for the stack -> #TS(TR)', () => {
     gateEntry(FREE, SEL.code0, 0x9000, 0xec);
     m.state.segment(Seg.TR).limit = 8;

@@ -166,8 +166,14 @@ describe('mov cr3 and cr4', () => {
       expect(x.flushes.splice(0)).toEqual(flushes);
     }
   });
-  test('cr8: 4 bits', () => {
+  test('cr8: 4 bits; a lower value leaves to userspace, done, unless there is an interrupt controller', () => {
     expect(toCr(8, 16)).toEqual(GP);
+    expect(toCr(8, 15)).toBe('run');
+    expect(toCr(8, 3)).toBe(1);
+    expect(m.work).toMatchObject({ kind: 'set-tpr' });
+    expect(m.state.sysLo(SR.CR8)).toBe(3);
+    m.events.source = { pending: () => false, acknowledge: () => -1 } as never;
+    expect(toCr(8, 2)).toBe('run');
     expect(toCr(8, 15)).toBe('run');
     expect(x.run(0x44, 0x0f, 0x20, 0xc0)).toBe('run');
     expect(m.state.lo(R.RAX)).toBe(15);
@@ -530,15 +536,16 @@ describe('time, TLB, ports and the rest', () => {
     m.ram.setUint16(AT.tss + 0x66, 0xffff, true);
     expect(x.run(0xe4, 0x70)).toEqual(GP);
   });
-  test('rep insb with a count of 0 asks nobody', () => {
+  test('rep insb with a count of 0 -> permission is looked at, the port is not', () => {
     use(protectedMachine());
     atLevel(m, 3);
-    set(R.RCX, 0);
-    expect(x.run(0xf3, 0x6c)).toBe('run');
     m.ram.setUint16(AT.tss + 0x66, 0xffff, true);
-    set(R.RCX, 1);
+    set(R.RCX, 0);
     expect(x.run(0xf3, 0x6c)).toEqual(GP);
     m.state.flags = FL.One | FL.IOPL;
+    expect(x.run(0xf3, 0x6c)).toBe('run');
+    expect(x.ports).toEqual([]);
+    set(R.RCX, 1);
     expect(x.run(0xf3, 0x6c)).toBe(4);
     expect(x.ports).toEqual(['ins 0 1']);
   });

@@ -75,13 +75,13 @@ function inspect(m: Machine, i: Instruction, operand: number, look: (d: Descript
   return withZero(m, i, d !== undefined && look(d));
 }
 
-/** What LAR keeps of the descriptor's second doubleword: limit 19:16 only on AMD (APM volume 3, LAR). */
+/** LAR keeps bits 23:8 of the descriptor's second doubleword (APM volume 3); Intel's do, too. */
 function lar(m: Machine, i: Instruction): NextStep {
   const s = m.state;
   const size = operandSize(i, LAR_LSL_SIZE);
   return inspect(m, i, 1, (d) => {
     if (!d.user && !((s.lma ? LAR_LONG : LAR_LEGACY) & (1 << d.type))) return false;
-    const rights = d.high & (m.model.vendor === 'AMD' ? 0xff_ff00 : 0xf0_ff00);
+    const rights = d.high & 0xff_ff00;
     s.setSized(registerSlot(i.op0Register), size, size === 2 ? rights & 0xff00 : rights, 0);
     return true;
   });

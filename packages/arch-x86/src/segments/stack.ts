@@ -4,6 +4,7 @@ import { CTX_SUPERVISOR, CTX_SUPERVISOR_AC, CTX_USER, R, Seg } from '../isa/layo
 import type { Machine } from '../machine.ts';
 import type { Transaction } from '../memory/linear.ts';
 import { Attr, CR0, type Segment, type X86State } from '../state.ts';
+import { isCanonical } from '../system/operand.ts';
 import { type Fault, ss } from './fault.ts';
 
 /** A stack in use: pushes and pops move `lo` and `hi`, nothing else. */
@@ -80,9 +81,8 @@ function stackAddress(
   write: boolean,
 ): { readonly lo: number; readonly hi: number } | Fault {
   if (k.size === 8) {
-    const end = offLo + bytes - 1 > 0xffff_ffff ? offHi + 1 : offHi;
-    const bits = m.model.linearBits === 57 && m.state.cr4 & 0x1000 ? 57 : 48;
-    if (!canonical(offHi, bits) || !canonical(end | 0, bits)) return ss(k.code);
+    const end = (offLo >>> 0) + bytes - 1 > 0xffff_ffff ? offHi + 1 : offHi;
+    if (!isCanonical(m.state, offHi) || !isCanonical(m.state, end | 0)) return ss(k.code);
     return { lo: offLo, hi: offHi };
   }
   if (!within(k.segment, offLo, bytes, write, (m.state.cr0 & CR0.PE) !== 0)) return ss(k.code);

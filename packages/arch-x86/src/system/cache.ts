@@ -23,7 +23,7 @@ function whole(intercept: 'invd' | 'wbinvd'): Operation {
 /** CLFLUSH and its kin are checked like a load of one byte (APM volume 3, CLFLUSH). */
 function line(feature: string): Operation {
   return (m, i) => {
-    if (!m.cpuid.has(feature)) return m.raise(6);
+    if (!m.model.features.has(feature)) return m.raise(6);
     const p = effective(m, i);
     const f = reach(m, p, 1, false);
     if (f) return raiseFault(m, f);
@@ -38,7 +38,7 @@ function line(feature: string): Operation {
 /** CLZERO writes a line of zeroes at rAX (APM volume 3). */
 function clzero(m: Machine, i: Instruction): NextStep {
   const s = m.state;
-  if (!m.cpuid.has('clzero')) return m.raise(6);
+  if (!m.model.features.has('clzero')) return m.raise(6);
   const size = i.code === Code.Clzerow ? 2 : i.code === Code.Clzerod ? 4 : 8;
   const seg = i.segmentPrefix ? segmentNumber(i.segmentPrefix) : Seg.DS;
   const lo = (size === 2 ? s.lo(R.RAX) & 0xffff : s.lo(R.RAX)) & ~(LINE - 1);

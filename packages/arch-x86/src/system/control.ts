@@ -23,17 +23,21 @@ const CR4_PDPTE = CR4.PGE | CR4.PSE | CR4.PAE | CR4.SMEP;
 /** CR3 bit 63, with CR4.PCIDE: keep the translations of the new PCID. */
 const NO_FLUSH = 1 << 31;
 
-/** CR4 bits by the CPUID feature that brings them. */
+/** CR4 bits that KVM lets every guest set (CR4_RESERVED_BITS; x86.h, __cr4_reserved_bits). */
+const CR4_ALWAYS =
+  CR4.VME |
+  CR4.PVI |
+  CR4.TSD |
+  CR4.DE |
+  CR4.PSE |
+  CR4.PAE |
+  CR4.MCE |
+  CR4.PGE |
+  CR4.PCE |
+  CR4.OSFXSR |
+  CR4.OSXMMEXCPT;
+/** CR4 bits by the feature that the guest's CPUID must have. */
 const CR4_FEATURES: readonly (readonly [bit: number, feature: string])[] = [
-  [CR4.VME | CR4.PVI, 'vme'],
-  [CR4.TSD, 'tsc'],
-  [CR4.DE, 'de'],
-  [CR4.PSE, 'pse'],
-  [CR4.PAE, 'pae'],
-  [CR4.MCE, 'mce'],
-  [CR4.PGE, 'pge'],
-  [CR4.OSFXSR, 'fxsr'],
-  [CR4.OSXMMEXCPT, 'sse'],
   [CR4.UMIP, 'umip'],
   [CR4.LA57, 'la57'],
   [CR4.FSGSBASE, 'fsgsbase'],
@@ -46,9 +50,9 @@ const CR4_FEATURES: readonly (readonly [bit: number, feature: string])[] = [
 
 const rulesOf = (m: Machine): readonly ControlRegisterRules[] => m.vm.ask(controlRegisters)(undefined);
 
-/** CR4 bits that the guest may set. PCE needs no feature bit (KVM allows it always). */
+/** CR4 bits that the guest may set. */
 export function cr4Bits(m: Machine): number {
-  let bits: number = CR4.PCE;
+  let bits: number = CR4_ALWAYS;
   for (const [bit, feature] of CR4_FEATURES) if (m.cpuid.has(feature)) bits |= bit;
   for (const r of rulesOf(m)) bits |= r.cr4 ?? 0;
   return bits;
@@ -201,16 +205,20 @@ function writeCr4(m: Machine, lo: number, hi: number, length: number): NextStep 
   return Next.Run;
 }
 
+/** MOV CR8: without an interrupt controller in the kernel, userspace hears of a lower value. */
 function writeCr8(m: Machine, lo: number, hi: number, length: number): NextStep {
   if (hi !== 0 || lo & ~15 || forbidden(m, 8, lo, hi)) return m.raise(13, 0);
   const step = m.intercepted('cr8-write', lo);
   if (step !== undefined) return step;
   const s = m.state;
+  const old = s.sysLo(SR.CR8);
   s.advance(length);
   s.setSys(SR.CR8, lo, 0);
   written(m, 8);
   m.attend();
-  return Next.Run;
+  return m.events.source === undefined && lo < old
+    ? m.later({ kind: 'set-tpr', vcpu: m.id, ret: 0 }, true)
+    : Next.Run;
 }
 
 const NUMBERS: ReadonlyMap<Register, 0 | 2 | 3 | 4 | 8> = new Map([

@@ -99,7 +99,7 @@ function sysret(m: Machine, i: Instruction): NextStep {
 /** SYSENTER and SYSEXIT: protected mode; on AMD not in long mode. */
 function sysenterMissing(m: Machine): NextStep | undefined {
   const s = m.state;
-  if (!m.cpuid.has('sep') || (s.lma && m.model.vendor === 'AMD')) return ud(m);
+  if (!m.model.features.has('sep') || (s.lma && m.model.vendor === 'AMD')) return ud(m);
   return !(s.cr0 & CR0.PE) || !(s.sysLo(SR.SYSENTER_CS) & 0xfffc) ? gp(m) : undefined;
 }
 

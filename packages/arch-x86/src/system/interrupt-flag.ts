@@ -118,7 +118,7 @@ function popf(m: Machine, i: Instruction): NextStep {
 /** STAC and CLAC: CPL 0 of protected and long mode. */
 function setAc(m: Machine, i: Instruction, on: boolean): NextStep {
   const s = m.state;
-  if (!m.cpuid.has('smap') || s.cpl !== 0 || s.flag(FL.VM)) return m.raise(6);
+  if (!m.model.features.has('smap') || s.cpl !== 0 || s.flag(FL.VM)) return m.raise(6);
   s.other = on ? s.other | FL.AC : s.other & ~FL.AC;
   return done(m, i);
 }

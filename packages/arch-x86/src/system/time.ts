@@ -38,7 +38,7 @@ function rdtscp(m: Machine, i: Instruction): NextStep {
 
 function rdpid(m: Machine, i: Instruction): NextStep {
   const s = m.state;
-  if (!m.cpuid.has('rdpid')) return m.raise(6);
+  if (!m.model.features.has('rdpid')) return m.raise(6);
   s.set(registerSlot(i.op0Register), s.sysLo(SR.TSC_AUX), 0);
   s.advance(i.length);
   return Next.Run;
