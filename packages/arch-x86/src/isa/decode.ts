@@ -127,7 +127,11 @@ export class RecordDecoder {
       if (own >= 0) return own;
     }
     const ends = this.#fetch(site, i);
-    if (!ends) return site.avail < MAX_INSTRUCTION ? 0 : MAX_INSTRUCTION;
+    if (!ends && site.avail < MAX_INSTRUCTION) return 0;
+    if (!ends || (i.isInvalid && this.#tooLong(site))) {
+      out.handler = this.#table.tooLongHandler;
+      return MAX_INSTRUCTION;
+    }
     const { length } = i;
     if (i.isInvalid) return Math.max(length, 1);
     const e = this.#table.codes[i.code];
@@ -135,6 +139,19 @@ export class RecordDecoder {
     const handler = this.#record(site, e, i, length);
     if (handler >= 0) out.handler = handler;
     return length;
+  }
+  /**
+   * Whether the bytes mean nothing because they do not end: #GP(0) rather than #UD (AMD64 APM volume 2, 8.2.14). iced-x86
+   * says the same of both; what 14 bytes do not end is taken for too long.
+   */
+  #tooLong(site: DecodeSite): boolean {
+    if (site.avail < MAX_INSTRUCTION) return false;
+    const bytes = site.u8.subarray(site.code, site.code + MAX_INSTRUCTION - 1);
+    const d = new Decoder(bitnessOf(site.mode), bytes, this.#options);
+    d.decodeOut(this.#instruction);
+    const ends = d.lastError !== DecoderError.NoMoreBytes;
+    d.free();
+    return !ends;
   }
   /** One of the encodings that iced-x86 does not know: its length, 0 for more bytes; -1: none of them. */
   #own(site: DecodeSite, out: { handler: number }): number {

@@ -37,6 +37,8 @@ export interface Table {
   /** Encodings that are looked for first. */
   readonly encodings: readonly EncodingEntry[];
   readonly undefinedHandler: number;
+  /** Of instructions longer than 15 bytes. */
+  readonly tooLongHandler: number;
 }
 
 /** Prefixes in the order of {@link variantIndex}. */
@@ -70,6 +72,7 @@ export function buildTable(rows: readonly Row[], options: TableOptions = {}): Ta
   const owner = options.owner ?? ((): string => 'x86');
   const handlers: Handler[] = [
     { name: 'undefined', ends: true, cold: true, sem: (b) => b.slow(Slow.Undefined) },
+    { name: 'too-long', ends: true, cold: true, sem: (b) => b.slow(Slow.GeneralProtection) },
   ];
   const builder = new Builder(handlers, options.features?.has('la57') ? 57 : 48);
   const codes: (CodeEntry | undefined)[] = [];
@@ -106,7 +109,15 @@ export function buildTable(rows: readonly Row[], options: TableOptions = {}): Ta
       encodings.push({ encoding, entry: builder.entry(row, shape) });
     }
   }
-  return { rows: kept, handlers, pairs: pairsOf(handlers), codes, encodings, undefinedHandler: 0 };
+  return {
+    rows: kept,
+    handlers,
+    pairs: pairsOf(handlers),
+    codes,
+    encodings,
+    undefinedHandler: 0,
+    tooLongHandler: 1,
+  };
 }
 
 function pairsOf(handlers: readonly Handler[]): HandlerPair[] {

@@ -39,12 +39,16 @@ const STRING_SIZE: ReadonlyMap<Mnemonic, 1 | 2 | 4> = new Map([
 ]);
 
 function string(m: Machine, i: Instruction, write: boolean): NextStep {
+  const size = STRING_SIZE.get(i.mnemonic) as 1 | 2 | 4;
+  const port = m.state.lo(R.RDX) & 0xffff;
   if (repeatsNone(m, i)) {
+    // processors look at permissions before the count
+    const f = portPermitted(m, port, size);
+    if (f) return raiseFault(m, f);
     m.state.advance(i.length);
     return Next.Run;
   }
-  const size = STRING_SIZE.get(i.mnemonic) as 1 | 2 | 4;
-  return access(m, i, m.state.lo(R.RDX) & 0xffff, size, write, true);
+  return access(m, i, port, size, write, true);
 }
 
 function access(

@@ -14,6 +14,7 @@ import {
   type Resolution,
 } from '@faultyard/engine';
 import { Decoder, DecoderOptions, type Instruction } from 'iced-x86';
+import { Guard } from '../../src/isa/guards.ts';
 import { x86Isa } from '../../src/isa/isa.ts';
 import { CTX_USER, Seg } from '../../src/isa/layout.ts';
 import { Slow } from '../../src/isa/slow.ts';
@@ -119,6 +120,8 @@ export class MiniMachine implements AccessPort {
     state.setSys(SR.EFER, EFER.LMA | EFER.LME | EFER.NXE, 0);
     state.cpl = 3;
     this.cpu.setContext(CTX_USER);
+    // CPL 3 with IOPL 0
+    this.#dv.setUint32(this.cpu.guardAddr, 1 << Guard.Iopl, true);
     const instruction = (): Instruction => {
       const decoder = new Decoder(64, this.#bytes, DecoderOptions.AMD);
       decoder.ip = BigInt(state.ipLo >>> 0);
@@ -174,7 +177,7 @@ export class MiniMachine implements AccessPort {
         continue;
       }
       if (reason === Leave.Fault) return this.#fault;
-      if (reason !== Leave.Slow) throw new Error(`left with reason ${reason}, ${cpu.slowOp}`);
+      if (reason === Leave.Guard) return { slow: cpu.slowOp };
       return this.#slow(cpu.slowOp);
     }
     throw new Error('it does not end');
@@ -233,7 +236,7 @@ export class MiniMachine implements AccessPort {
     }
     return frame ?? this.#filler;
   }
-  #changes(before: Uint8Array): ReadonlyMap<number, number> {
+  #changes(before: Uint8Array): Map<number, number> {
     const changed = new Map<number, number>();
     const now = this.#u8.subarray(this.#window, this.#window + WINDOW_SIZE);
     if (Buffer.compare(before, now) === 0) return changed;

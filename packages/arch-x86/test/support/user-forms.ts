@@ -35,29 +35,39 @@ export interface UserForm {
   readonly invalid?: boolean;
   /** No encoding at all: random bytes behind these opcode bytes, none of which mean anything. */
   readonly opcodes?: readonly number[];
+  /** Instances of any forms, each behind one of these strings of prefixes. */
+  readonly before?: readonly (readonly number[])[];
+  /** Whether the result may be no instruction, or is one of more than 15 bytes. */
+  readonly mayFail?: boolean;
+  readonly tooLong?: boolean;
 }
 
 /** CPUID features whose instructions belong to the vectors. */
 const FEATURES: ReadonlySet<string> = new Set(
   `INTEL8086 INTEL186 INTEL286 INTEL386 INTEL486 X64 ADX BMI1 BMI2 CMOV CMPXCHG16B CX8 LZCNT MOVBE MULTIBYTENOP POPCNT
-   PREFETCHW PAUSE CLFSH SSE SSE2 SSE3 SSE4_1 SSE4_2`.split(/\s+/),
+   PREFETCHW PAUSE CLFSH FSGSBASE MSR SSE SSE2 SSE3 SSE4_1 SSE4_2`.split(/\s+/),
 );
 
 /** Of SSE, what moves data or has nothing to do with vectors. */
 const VECTOR = /^(Mov|Lddqu|Pmovmskb|Maskmovdqu|[LMS]fence$|Prefetch|Clflush|Crc32|Popcnt)/;
 
 /**
- * What one process cannot be asked: system instructions and events (compared on whole machines), x87 and MMX,
- * declarations, BSWAP of 16 bits (undefined), undocumented encodings of fences.
+ * What one process cannot be asked: what changes segments or is answered by the kernel in the processor's place (UMIP),
+ * events with gates of their own (all compared on whole machines), x87 and MMX, declarations, BSWAP of 16 bits
+ * (undefined), undocumented encodings of fences.
  */
 const NOT_HERE: readonly RegExp[] = [
   /^(INVALID|Declare|Zero_bytes|Wait$|Bswap_r16)/,
-  /Sreg|^(Push|Pop)[wdq]_[CDEFGS]S$|^L[defgs]s_|^(Sldt|Str|Verr|Verw|Smsw|Sgdt|Sidt|Lar|Lsl|Arpl)_/,
-  /^(Int1|Int3|Int_imm8|Into|Iret|Retf|Call_(m|ptr)16|Jmp_(m|ptr)16)/,
+  /^Mov_Sreg|^Pop[wdq]_[CDEFGS]S$|^L[defgs]s_|^Wr[fg]sbase/,
+  /^(Sldt|Str|Verr|Verw|Smsw|Sgdt|Sidt|Lar|Lsl|Arpl)_/,
+  /^(Int3|Int_imm8|Iret|Retf|Call_(m|ptr)16|Jmp_(m|ptr)16)/,
   /_mm$|_mm_|^Mov(q|nt|d)_mm|Movdq2q|fence_/,
   // only prefetches that need memory; the reserved NOPs decode as what later gave them a meaning
   /^Reservednop|^Prefetchreserved/,
 ];
+/** What CPL 3 gets #GP(0) for, whatever the operands. */
+const PRIVILEGED =
+  /^(Hlt|Cli|Sti|Clts|Invd|Wbinvd|Swapgs|Rdmsr|Wrmsr|Invlpg_m|L[gi]dt_|Lldt_|Ltr_|Lmsw_|Mov_r\d\d_[cd]r|Mov_[cd]r_|In_|Out_|Ins[bwd]_|Outs[bwd]_)/;
 
 /** All forms, in iced-x86's order, 64-bit code first. */
 export function userForms(): UserForm[] {
@@ -66,7 +76,7 @@ export function userForms(): UserForm[] {
     for (const [name, code] of Object.entries(Code)) {
       if (typeof code === 'number' && belongs(name, code, bits)) forms.push(...formsOf(name, code, bits));
     }
-    forms.push(...addressForms(bits), ...lockedForms(bits), ...undefinedForms(bits));
+    forms.push(...addressForms(bits), ...lockedForms(bits), ...undefinedForms(bits), ...prefixedForms(bits));
   }
   return forms;
 }
@@ -82,8 +92,8 @@ function belongs(name: string, code: Code, bits: number): boolean {
   const mine = [...i.cpuidFeatures()].every((f) => FEATURES.has(features.get(f) ?? ''));
   const vector = [...i.cpuidFeatures()].some((f) => features.get(f)?.startsWith('SSE'));
   const decodes = bits === 64 ? o.intelDecoder64 : bits === 32 ? o.intelDecoder32 : o.intelDecoder16;
-  const here =
-    mine && o.isAvailableInMode(bits) && decodes && !o.isPrivileged && !o.mustBeCpl0 && !o.isInputOutput;
+  const plain = !o.isPrivileged && !o.mustBeCpl0 && !o.isInputOutput;
+  const here = mine && o.isAvailableInMode(bits) && decodes && (plain || PRIVILEGED.test(name));
   o.free();
   i.free();
   return here && !NOT_HERE.some((r) => r.test(name)) && (!vector || VECTOR.test(name));
@@ -131,6 +141,26 @@ function formsOf(name: string, code: Code, bits: 16 | 32 | 64): UserForm[] {
     if (o.canUseLockPrefix) add('memory', 'lock', bits);
   }
   o.free();
+  return forms;
+}
+
+/** Prefixes before instructions that were made without them. */
+function prefixedForms(bits: 16 | 32 | 64): UserForm[] {
+  const plain = { code: Code.INVALID, bits, kind: 'register', prefix: 'none', address: bits } as const;
+  const single = [0x66, 0x67, 0xf2, 0xf3, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65];
+  const hex = (n: number): string => n.toString(16).padStart(2, '0');
+  const forms: UserForm[] = single.map((p) => ({
+    ...plain,
+    name: `${bits} any behind ${hex(p)}`,
+    before: [[p]],
+  }));
+  const pairs = single.flatMap((p) => single.map((q) => [p, q]));
+  const rex = Array.from({ length: 16 }, (_, n) => [0x40 + n]);
+  forms.push({ ...plain, name: `${bits} any behind f0`, before: [[0xf0]], mayFail: true });
+  forms.push({ ...plain, name: `${bits} any behind two prefixes`, before: pairs });
+  const many = pairs.map((pair) => Array.from({ length: 14 }, (_, n) => pair[n % 2] ?? 0));
+  forms.push({ ...plain, name: `${bits} any of more than 15 bytes`, before: many, tooLong: true });
+  if (bits === 64) forms.push({ ...plain, name: '64 any behind REX', before: rex });
   return forms;
 }
 

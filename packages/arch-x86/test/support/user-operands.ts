@@ -61,6 +61,18 @@ const FIXED: ReadonlyMap<number, Register> = new Map([
   [K.dx, Register.DX],
   [K.eax, Register.EAX],
   [K.rax, Register.RAX],
+  [K.es, Register.ES],
+  [K.cs, Register.CS],
+  [K.ss, Register.SS],
+  [K.ds, Register.DS],
+  [K.fs, Register.FS],
+  [K.gs, Register.GS],
+]);
+/** Registers that are chosen from a list. */
+const LISTED: ReadonlyMap<number, readonly Register[]> = new Map([
+  [K.seg_reg, [Register.ES, Register.CS, Register.SS, Register.DS, Register.FS, Register.GS]],
+  [K.cr_reg, [Register.CR0, Register.CR2, Register.CR3, Register.CR4]],
+  [K.dr_reg, [Register.DR0, Register.DR1, Register.DR2, Register.DR3, Register.DR6, Register.DR7]],
 ]);
 const IMMEDIATES: ReadonlyMap<number, readonly [kind: OpKind, bits: number]> = new Map([
   [K.imm8, [OpKind.Immediate8, 8]],
@@ -102,7 +114,8 @@ export function fillOperands(i: Instruction, form: UserForm, next: Source, rip: 
     const size = REGISTERS.get(kind);
     const [imm, immBits] = IMMEDIATES.get(kind) ?? [];
     const branch = BRANCHES.get(kind);
-    const fixed = FIXED.get(kind);
+    const listed = LISTED.get(kind);
+    const fixed = listed ? pick(next, listed) : FIXED.get(kind);
     if (size !== undefined && !(EITHER.has(kind) && form.kind === 'memory')) {
       const r = register(next, size, form.bits, last);
       if (size !== 16) last = gprOf(r);

@@ -143,6 +143,8 @@ export interface Poke {
 export interface UserCase {
   /** Name of the form it is an instance of. */
   readonly form: string;
+  /** iced-x86's name of its encoding. */
+  readonly code: string;
   readonly env: Environment;
   readonly bytes: Uint8Array;
   readonly start: UserState;
@@ -170,5 +172,5 @@ export interface UserResult {
   readonly fault: UserFault | undefined;
   readonly state: UserState;
   /** Changed bytes of the window, by offset. */
-  readonly window: ReadonlyMap<number, number>;
+  readonly window: Map<number, number>;
 }

@@ -98,6 +98,8 @@ export class WholeMachine {
     // a code segment of CPL 0 at 08h is all that delivery looks for
     vm.poke(TSS + 0x800 + 8, 0x0020_9b00_0000_0000n);
     vm.poke(TSS + 4, KERNEL + BigInt(STACK));
+    // no I/O permission map
+    vm.poke(TSS + 0x66, 0xffff, 2);
     const { state } = this.#arch;
     const table = (base: number, limit: number, at: number): void => {
       const linear = KERNEL + BigInt(at);
@@ -115,7 +117,7 @@ export class WholeMachine {
       baseHi: Number(BigInt.asIntN(32, tss >> 32n)),
     });
     state.setSys(SR.CR3, PML4, 0);
-    state.setSys(SR.CR4, CR4.PAE | CR4.OSFXSR | CR4.OSXMMEXCPT, 0);
+    state.setSys(SR.CR4, CR4.PAE | CR4.OSFXSR | CR4.OSXMMEXCPT | CR4.FSGSBASE, 0);
     state.setSys(SR.EFER, EFER.LMA | EFER.LME | EFER.NXE, 0);
     state.setSys(SR.CR0, CR0.PE | CR0.PG | CR0.WP | CR0.NE | CR0.ET, 0);
     this.#arch.translationForced();
