@@ -23,6 +23,9 @@ export const CASE = {
   stackTss: 0x1_f000,
   stack3: 0x2_2000,
   image: 0x10_0000,
+  /** Segments of virtual-8086 mode. */
+  v86Data: 0x1_0000,
+  v86Stack: 0x2_0000,
   results: 0x40_0000,
 } as const;
 
@@ -286,6 +289,23 @@ next:
   mov eax, ${SLOT.code3}
 5: push eax
   push dword ptr [ebp + 20]
+  test dword ptr [ebp + 28], 0x20000
+  jz 6f
+  // virtual-8086 mode: data from 1000:0, stack 2000:1FE0, code from FFFF:0 on
+  mov esp, ${CASE.stackTss}
+  mov eax, ${CASE.v86Data >>> 4}
+  push eax
+  push eax
+  push eax
+  push eax
+  push ${CASE.v86Stack >>> 4}
+  push ${CASE.stack3 - 32 - CASE.v86Stack}
+  push dword ptr [ebp + 28]
+  push 0xffff
+  mov eax, dword ptr [ebp + 20]
+  sub eax, 0xffff0
+  push eax
+6:
   mov eax, dword ptr [ebp + 16]
   mov ecx, dword ptr [ebp + 52]
   mov ebx, dword ptr [ebp + 56]

@@ -5,6 +5,7 @@ import { LONG_CODES, longLoads, longSystem, longTransfers } from './long-cases.t
 import { privileges, tasks } from './privilege-cases.ts';
 import { loads, transfers } from './segment-cases.ts';
 import { SEGMENT_CODES } from './segment-codes.ts';
+import { V86_CODES, v86 } from './v86-cases.ts';
 
 /** One image's worth of cases. */
 export interface CaseSet {
@@ -44,6 +45,12 @@ export const CASE_SETS: readonly CaseSet[] = [
     what: 'privileged instructions, flags and ports from CPL 0 and 3 -> exception or result',
     image: narrow,
     cases: privileges,
+  },
+  {
+    name: 'virtual-8086',
+    what: 'sensitive instructions, segment loads and far transfers of virtual-8086 mode -> exception or result',
+    image: (cases) => caseImage(V86_CODES, cases),
+    cases: v86,
   },
   {
     name: 'long-loads',

@@ -94,6 +94,7 @@ export function longLoads(): Case[] {
       for (const rpl of [0, 3])
         for (const access of ACCESS)
           out.push({ code, cpl, a: descriptor(access, 0xf_ffff, 0xc, 0x1234_0000), eax: SLOT.a | rpl });
+  // QEMU loads a null TR, and dies of it
   for (const code of [
     'mov_ds',
     'mov_fs',
@@ -106,7 +107,6 @@ export function longLoads(): Case[] {
     'lldt',
     'ltr',
   ])
-    // QEMU loads a null TR, and dies of it
     for (const cpl of CPL)
       for (const eax of [
         0,

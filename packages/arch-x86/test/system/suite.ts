@@ -18,7 +18,7 @@ export interface Suite {
 export type Other = 'qemu' | 'kvm';
 
 /** `-cpu` of QEMU: everything its translator can do, as an AMD processor. */
-export const QEMU_CPU = 'max,la57=on';
+export const QEMU_CPU = 'max,vendor=AuthenticAMD,la57=on';
 
 /** The processor that is like QEMU's: AMD, 40 bits of physical address. */
 const LIKE_QEMU: X86PluginOptions = {
