@@ -64,7 +64,7 @@ export function runHere(image: Uint8Array, count: number, options: X86PluginOpti
       const e = vcpu.run(200_000_000);
       if (e.kind === 'io' && e.port === LINE_STATUS) break;
       // other ports, and lower values of CR8, are nothing to a board without devices
-      if (e.kind === 'io' || e.kind === 'set-tpr') continue;
+      if (['io', 'set-tpr'].includes(e.kind)) continue;
       throw new Error(
         `left with ${JSON.stringify(e, (_, v) => (typeof v === 'bigint' ? v.toString(16) : v))}`,
       );
