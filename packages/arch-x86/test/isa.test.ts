@@ -78,9 +78,12 @@ describe('decoding', () => {
     ['LOCK before MOV', [0xf0, 0x89, 0x00]],
     ['UD2', [0x0f, 0x0b]],
     ['an unused opcode', [0x0f, 0xa6, 0xff]],
-    ['16 bytes', [...Array<number>(14).fill(0x66), 0x01, 0xc0]],
   ])('%s -> #UD', (_, bytes) => {
     expect(new ProgramMachine('long').run(bytes)).toMatchObject({ ...undefinedInstruction, retired: 0 });
+  });
+  it('16 bytes -> #GP', () => {
+    const end = new ProgramMachine('long').run([...Array<number>(14).fill(0x66), 0x01, 0xc0]);
+    expect(end).toMatchObject({ reason: Leave.Slow, op: Slow.GeneralProtection, retired: 0 });
   });
   it('feature that the model lacks -> #UD; with it -> done', () => {
     const popcnt = [0xf3, 0x0f, 0xb8, 0xc3, 0xf4];
