@@ -47,7 +47,7 @@ interface Target {
 type Size = 2 | 4 | 8;
 
 /** RIP behind an instruction. */
-export function nextIp(s: X86State, length: number): { readonly lo: number; readonly hi: number } {
+function nextIp(s: X86State, length: number): { readonly lo: number; readonly hi: number } {
   const lo = (s.ipLo + length) | 0;
   if (s.code === 8) return { lo, hi: lo >>> 0 < s.ipLo >>> 0 ? (s.ipHi + 1) | 0 : s.ipHi };
   return { lo: s.code === 2 ? lo & 0xffff : lo, hi: 0 };
@@ -371,7 +371,7 @@ function returnReal(m: Machine, k: Stack, to: Target, extra: number): NextStep |
  * The code segment that a return (RET, IRET) goes to, checked: its RPL is the new CPL. `setAccessed` is left to the caller,
  * with the transaction's context at CTX_SUPERVISOR.
  */
-export function returnSegment(m: Machine, t: Transaction, selector: number): Descriptor | Fault {
+function returnSegment(m: Machine, t: Transaction, selector: number): Descriptor | Fault {
   const s = m.state;
   if (isNull(selector)) return gp();
   const code = selectorCode(selector);

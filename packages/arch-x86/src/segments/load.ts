@@ -60,7 +60,7 @@ export function nullSegment(m: Machine, n: SegNumber, selector: number): Segment
  * What ES, SS, DS, FS or GS becomes when `selector` is loaded, all checks made; nothing is changed but the accessed bit,
  * in `t`, whose context is left at CTX_SUPERVISOR.
  */
-export function loadSegment(
+function loadSegment(
   m: Machine,
   t: Transaction,
   n: SegNumber,

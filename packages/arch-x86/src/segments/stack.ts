@@ -53,7 +53,7 @@ export const canonical = (hi: number, bits: number): boolean => (hi << (64 - bit
 /**
  * Whether `bytes` at an offset lie within a segment outside 64-bit mode. `protectedMode` false: only the limit counts.
  */
-export function within(
+function within(
   s: Segment,
   offset: number,
   bytes: number,

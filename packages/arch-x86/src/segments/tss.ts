@@ -8,7 +8,7 @@ import { sum } from '../system/operand.ts';
 import { type Fault, gp, MEMORY_FAULT, selectorCode, ts } from './fault.ts';
 
 /** Whether the TSS in TR is of the 32-bit kind (or 64-bit); else it is a 16-bit one. */
-export const isWideTss = (s: X86State): boolean => (s.segment(Seg.TR).attr & 8) !== 0;
+const isWideTss = (s: X86State): boolean => (s.segment(Seg.TR).attr & 8) !== 0;
 
 /** Reads at an offset of the TSS; the high half of 8 bytes is in `t.hi`. */
 function readTss(s: X86State, t: Transaction, offset: number, size: number): number {

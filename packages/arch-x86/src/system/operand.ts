@@ -41,7 +41,7 @@ export function setRegister(s: X86State, r: Register, lo: number, hi = 0): void 
 }
 
 /** Whether addresses of this many significant bits are in force: 57 with CR4.LA57, else 48. */
-export const linearBits = (s: X86State): 48 | 57 => (s.cr4 & CR4.LA57 ? 57 : 48);
+const linearBits = (s: X86State): 48 | 57 => (s.cr4 & CR4.LA57 ? 57 : 48);
 /** Whether a linear address is canonical. */
 export function isCanonical(s: X86State, hi: number): boolean {
   const shift = 64 - linearBits(s);
@@ -128,7 +128,7 @@ export function reach(m: Machine, p: Place, bytes: number, write: boolean): Faul
 }
 
 /** The first operand if it is a register, else undefined: it is memory. */
-export function registerOperand(i: Instruction, n: number): Register | undefined {
+function registerOperand(i: Instruction, n: number): Register | undefined {
   return i.opKind(n) === OpKind.Register ? i.opRegister(n) : undefined;
 }
 

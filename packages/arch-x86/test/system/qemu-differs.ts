@@ -28,7 +28,7 @@ const isOuterReturn = (c: Case): boolean => /^(c_)?i?ret/.test(c.code) && c.cpl 
 const absent = (d: readonly [number, number] | undefined): boolean => d !== undefined && !(access(d) & 0x80);
 
 /** The list; each names the manual. */
-export const QEMU_DIFFERS: readonly Known[] = [
+const QEMU_DIFFERS: readonly Known[] = [
   {
     why: 'faults push RF = 1 (APM volume 2, 8.2 and 3.1.6); QEMU pushes 0',
     when: () => true,
