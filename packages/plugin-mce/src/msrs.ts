@@ -19,6 +19,8 @@ export interface MsrGround {
   readonly of: (v: X86Vcpu) => McaState;
   readonly knobs: MceKnobs;
   readonly backend: 'AMD' | 'Intel';
+  /** Vendor of the host's CPU. */
+  readonly cpu: 'AMD' | 'Intel';
 }
 
 const ALL_ONES = 0xffff_ffff_ffff_ffffn;
@@ -36,17 +38,9 @@ export function answer(a: MsrAccess, value: bigint): MsrResultCode {
 const okIf = (good: boolean): MsrResultCode => (good ? MsrResult.Ok : MsrResult.Refused);
 const unsupported = (): MsrResultCode => MsrResult.Unsupported;
 
-const AUTH = 0x6874_7541;
-const HYGO = 0x6f67_7948;
-/** Whether the guest's CPUID says AMD or Hygon (cpuid.h, guest_cpuid_is_amd_compatible). */
-function looksAmd(v: X86Vcpu): boolean {
-  v.cpuid.query(0, 0);
-  const ebx = v.cpuid.regs[1];
-  return ebx === AUTH || ebx === HYGO;
-}
 /** Whether the guest may write a status register to what is not 0 (x86.c, can_set_mci_status). */
 export function statusWritable(v: X86Vcpu, s: McaState): boolean {
-  return (s.globals.hwcr & Hwcr.McStatusWrEn) !== 0n && looksAmd(v);
+  return (s.globals.hwcr & Hwcr.McStatusWrEn) !== 0n && v.cpuid.vendor === 'AMD';
 }
 
 /** MCi_CTL, STATUS, ADDR, MISC by their offset from MC0_CTL. */
@@ -224,7 +218,8 @@ function intel(g: MsrGround): readonly MsrDef[] {
         ['LMCE_ENABLED', 20, 20],
         ['LOCKED', 0, 0],
       ],
-      listed: here,
+      // advertised where the host's CPU has it
+      listed: here || g.cpu === 'Intel',
       exists: () => here,
       read: (a) => answer(a, of(a).featCtl),
       write: (a) => {

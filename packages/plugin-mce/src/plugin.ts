@@ -91,7 +91,7 @@ export function mce(...none: readonly never[]): Plugin<never, MceApi> {
 
       const backend = knobs.backend === 'cpu' ? model.vendor : knobs.backend;
       const states = new States();
-      const ground: MsrGround = { of: states.of, knobs, backend };
+      const ground: MsrGround = { of: states.of, knobs, backend, cpu: model.vendor };
       ctx.onVcpu((v) => ctx.cell(states.of(v).cell(v.id)));
       ctx.contribute(msr, () => [...mceMsrs(ground), ...smcaMsrs(ground)]);
       ctx.contribute(cpuid, (q) => recovery(knobs, q.model));

@@ -35,8 +35,8 @@ const INJECTIONS = observed.injections as unknown as readonly Injection[];
 /** CPUIDs that answered alike. The observed backend has neither CMCI nor LMCE, as AMD's. */
 const CPUIDS: readonly { readonly name: string; readonly vendor: string; readonly o: GuestOptions }[] = [
   { name: 'AMD', vendor: 'AMD', o: {} },
-  { name: 'AMD with SMCA', vendor: 'AMD', o: { set: { rasCpuid: 'cpu' } } },
-  { name: 'Intel', vendor: 'Intel', o: { model: 'skylake', set: { backend: 'AMD' } } },
+  { name: 'AMD with SMCA', vendor: 'AMD', o: { cpuid: 'AMD+SMCA' } },
+  { name: 'Intel', vendor: 'Intel', o: { cpuid: 'Intel' } },
 ];
 const capOf = (a: Access): bigint => (a.cap === undefined ? CAP : BigInt(a.cap));
 const what = (a: Access): string =>

@@ -44,6 +44,8 @@ export interface GuestOptions {
   /** MCG_CAP; `undefined`: KVM_X86_SETUP_MCE is not called. */
   readonly cap?: bigint | undefined;
   readonly vcpus?: number;
+  /** See {@link setCpuid}; default: what the model has. */
+  readonly cpuid?: string;
 }
 
 const gate = (at: number): bigint => (BigInt(at) & 0xffffn) | (8n << 16n) | (0x8e00n << 32n);
@@ -76,6 +78,19 @@ function handlers(vm: Vm): void {
     vm.poke(0x3000 + 16 * vector, gate(at));
     vm.poke(0x3008 + 16 * vector, 0n);
   }
+}
+
+const AMD = [0x6874_7541, 0x444d_4163, 0x6974_6e65] as const;
+const INTEL = [0x756e_6547, 0x6c65_746e, 0x4965_6e69] as const;
+
+/** A guest's CPUID: what KVM supports, with the vendor and with SMCA as `who` says (`AMD`, `AMD+SMCA`, `Intel`). */
+export function setCpuid(cpu: Vcpu, who: string): void {
+  const [b, c, d] = who.startsWith('AMD') ? AMD : INTEL;
+  const entries = cpu.vm.op('get-supported-cpuid', {}).map((e) => {
+    if (e.function === 0) return { ...e, ebx: b, ecx: c, edx: d };
+    return e.function === 0x8000_0007 && who.includes('SMCA') ? { ...e, ebx: e.ebx | 8 } : e;
+  });
+  cpu.op('set-cpuid2', { entries });
 }
 
 /** Puts a vCPU into 64-bit mode at CODE, the first GiB identity-mapped, CR4.MCE set. */
@@ -121,6 +136,7 @@ export function guest(o: GuestOptions = {}): Guest {
   handlers(vm);
   const cpu = vm.vcpus[0] as Vcpu;
   start(cpu);
+  if (o.cpuid !== undefined) setCpuid(cpu, o.cpuid);
   vm.write(CODE, asm`hlt`.bytes);
   const cap = 'cap' in o ? o.cap : CAP;
   if (cap !== undefined) cpu.op('x86-setup-mce', { mcgCap: cap });
