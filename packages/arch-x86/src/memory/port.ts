@@ -150,6 +150,8 @@ export class X86Port implements AccessPort {
   /** Canonical range and alignment of data; a fetch outside long mode wraps at 4 GiB. */
   check(a: AccessInfo): number {
     this.#whole = a.size;
+    this.deviceFilled = false;
+    this.plainStore = false;
     const s = this.#s;
     const system = (a.cls & AccessClass.System) !== 0;
     const wide = system ? s.lma : s.code === 8;
