@@ -120,8 +120,7 @@ export function readUpper(m: Machine, t: Transaction, selector: number): number 
 export const attributes = (high: number): number => ((high >>> 8) & 0xff) | ((high >>> 12) & 0xf00);
 
 /** Base, low half. */
-const baseOf = (d: Descriptor): number =>
-  (d.low >>> 16) | ((d.high & 0xff) << 16) | (d.high & 0xff00_0000);
+const baseOf = (d: Descriptor): number => (d.low >>> 16) | ((d.high & 0xff) << 16) | (d.high & 0xff00_0000);
 
 /** Offset of the last byte, scaled by G, as int32. */
 export function limitOf(low: number, high: number): number {

@@ -70,7 +70,11 @@ function loadSegment(
   const s = m.state;
   const { mode } = s;
   // Real mode keeps limit and attributes ("unreal" segments rely on it; APM volume 2, 4.5.2).
-  if (mode === 'real') return { ...s.segment(n), selector, baseLo: selector << 4, baseHi: 0 };
+  if (mode === 'real') {
+    const kept = s.segment(n);
+    const attr = kept.attr & Attr.Unusable ? realSegment(selector, 0).attr : kept.attr;
+    return { ...kept, attr, selector, baseLo: selector << 4, baseHi: 0 };
+  }
   if (mode === 'virtual-8086') return realSegment(selector, 3);
   return n === Seg.SS ? loadStack(m, t, selector, cpl, s.code === 8) : loadData(m, t, n, selector, cpl);
 }

@@ -53,13 +53,7 @@ export const canonical = (hi: number, bits: number): boolean => (hi << (64 - bit
 /**
  * Whether `bytes` at an offset lie within a segment outside 64-bit mode. `protectedMode` false: only the limit counts.
  */
-function within(
-  s: Segment,
-  offset: number,
-  bytes: number,
-  write: boolean,
-  protectedMode: boolean,
-): boolean {
+function within(s: Segment, offset: number, bytes: number, write: boolean, protectedMode: boolean): boolean {
   const first = offset >>> 0;
   const last = first + bytes - 1;
   const limit = s.limit >>> 0;

@@ -1,7 +1,7 @@
 /** Runs case images here and under qemu-system-x86_64. */
 import { createVm } from '@faultyard/core';
 import { missing, runQemuSystem } from '@faultyard/testkit/oracle';
-import { type X86PluginOptions, type X86Vcpu, x86 } from '../../src/index.ts';
+import { type X86Vcpu, x86 } from '../../src/index.ts';
 import { Seg } from '../../src/isa/layout.ts';
 import { CR0 } from '../../src/state.ts';
 import { CASE, RESULT } from './case-image.ts';
@@ -12,6 +12,13 @@ export const missingQemu = (): string | undefined => missing(PROGRAM);
 
 /** Line status of the serial port: it is asked when all cases are through. */
 const LINE_STATUS = 0x3fd;
+
+/** Whose processor. */
+export type Vendor = 'AMD' | 'Intel';
+const CPUS = {
+  AMD: { here: 'zen3', qemu: 'EPYC' },
+  Intel: { here: 'skylake', qemu: 'Skylake-Client' },
+} as const;
 
 /** Results as doublewords, a row a case. */
 export type Results = readonly (readonly number[])[];
@@ -28,12 +35,12 @@ export function resultRows(bytes: Uint8Array, count: number): Results {
 export const resultBytes = (r: Results): Uint8Array => new Uint8Array(Uint32Array.from(r.flat()).buffer);
 
 /** Runs an image under QEMU's translator. */
-export function runQemu(image: Uint8Array, count: number, cpu: string): Results {
+export function runQemu(image: Uint8Array, count: number, vendor: Vendor = 'AMD'): Results {
   const ran = runQemuSystem({
     program: PROGRAM,
     kernel: image,
     machine: 'pc,accel=tcg',
-    cpu,
+    cpu: CPUS[vendor].qemu,
     memory: 32,
     timeout: 10_000,
     args: ['-device', 'isa-debug-exit,iobase=0xf4,iosize=0x04'],
@@ -44,8 +51,8 @@ export function runQemu(image: Uint8Array, count: number, cpu: string): Results 
 }
 
 /** Runs an image here, from where a multiboot loader leaves the processor. */
-export function runHere(image: Uint8Array, count: number, options: X86PluginOptions = {}): Results {
-  const vm = createVm({ arch: x86(options), memslots: [{ gpa: 0n, size: 32n << 20n }] });
+export function runHere(image: Uint8Array, count: number, vendor: Vendor = 'AMD'): Results {
+  const vm = createVm({ arch: x86({ model: CPUS[vendor].here }), memslots: [{ gpa: 0n, size: 32n << 20n }] });
   try {
     vm.memory.write(BigInt(CASE.image), image);
     const vcpu = vm.vcpus[0];

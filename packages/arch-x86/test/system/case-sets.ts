@@ -15,6 +15,8 @@ export interface CaseSet {
   readonly what: string;
   readonly image: (cases: readonly Case[]) => Uint8Array;
   readonly cases: () => readonly Case[];
+  /** Whose processor; default AMD's. */
+  readonly vendor?: 'Intel';
 }
 
 const narrow = (cases: readonly Case[]): Uint8Array => caseImage(SEGMENT_CODES, cases);
@@ -69,5 +71,19 @@ export const CASE_SETS: readonly CaseSet[] = [
     what: '64-bit and compatibility mode: system calls, flags, control registers, MSRs -> exception or result',
     image: wide,
     cases: longSystem,
+  },
+  {
+    name: 'long-transfers-intel',
+    what: 'the same on an Intel processor',
+    image: wide,
+    cases: longTransfers,
+    vendor: 'Intel',
+  },
+  {
+    name: 'long-system-intel',
+    what: 'the same on an Intel processor',
+    image: wide,
+    cases: longSystem,
+    vendor: 'Intel',
   },
 ];

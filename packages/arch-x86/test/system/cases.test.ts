@@ -4,17 +4,15 @@ import { differences, missingQemu, runHere, runQemu } from '../support/case-runn
 import { CASE_SETS, type CaseSet } from './case-sets.ts';
 import { uncompared } from './qemu-differs.ts';
 
-const QEMU_CPU = 'EPYC';
-
 describe('bare-metal cases against recordings of qemu-system-x86_64', () => {
   test.each(CASE_SETS)('$name: $what', (set: CaseSet) => {
     const cases = set.cases();
-    const here = runHere(set.image(cases), cases.length);
+    const here = runHere(set.image(cases), cases.length, set.vendor);
     const found = differences(
       here,
       readCases(set.name, cases.length),
       (n) => JSON.stringify(cases[n]),
-      (n, field, row) => uncompared(cases[n] ?? { code: '' }, field, row),
+      (n, field, row) => uncompared(cases[n] ?? { code: '' }, field, row, set.vendor),
     );
     expect(found).toEqual([]);
   });
@@ -24,7 +22,7 @@ const why = missingQemu();
 describe.skipIf(why !== undefined)(`recordings against QEMU${why ? ` (skipped: ${why})` : ''}`, () => {
   test.each(CASE_SETS)('$name: QEMU still answers what was recorded', (set: CaseSet) => {
     const cases = set.cases();
-    const there = runQemu(set.image(cases), cases.length, QEMU_CPU);
+    const there = runQemu(set.image(cases), cases.length, set.vendor);
     expect(differences(there, readCases(set.name, cases.length), String, () => 0)).toEqual([]);
   });
 });

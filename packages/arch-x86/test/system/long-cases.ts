@@ -49,7 +49,8 @@ export const LONG_CODES: Readonly<Record<string, string>> = {
   sysretq_far: '  mov rcx, 0x800000000000\n  .byte 0x48, 0x0f, 0x07',
   sysenter: '  sysenter',
   c_sysenter: narrow('  sysenter'),
-  sysexit: '  .byte 0x0f, 0x35',
+  sysexit: `  mov edx, ${CASE.landing}\n  mov ecx, ${STACK}\n  .byte 0x0f, 0x35`,
+  sysexitq: `  mov edx, ${CASE.landing}\n  mov ecx, ${STACK}\n  .byte 0x48, 0x0f, 0x35`,
   swapgs: '  swapgs',
   c_swapgs: narrow('  .byte 0x0f, 0x01, 0xf8'),
   fsbase: `  mov rdx, cr4\n  or edx, 0x10000\n  mov cr4, rdx\n  mov edx, eax\n  wrfsbase edx\n  rdgsbase rcx`,
@@ -316,6 +317,8 @@ export function longSystem(): Case[] {
     { code: 'hlt', cpl: 3 },
     { code: 'sysenter' },
     { code: 'sysexit' },
+    { code: 'sysexitq' },
+    { code: 'sysexit', cpl: 3 },
     { code: 'c_sysenter', compatibility: true },
   );
   // values that are #GP are not asked for: QEMU 7.2 does not come back from them

@@ -14,7 +14,7 @@ const at = (row: Row, f: (typeof RESULT)[number]): number => row[F[f]] as number
 interface Known {
   readonly why: string;
   /** Whether a case may meet it. `here`: our row. */
-  readonly when: (c: Case, here: Row) => boolean;
+  readonly when: (c: Case, here: Row, vendor: 'AMD' | 'Intel') => boolean;
   /** Fields that are not compared, or bits of them; all of them if left out. */
   readonly fields?: Readonly<Partial<Record<(typeof RESULT)[number], number>>>;
 }
@@ -110,7 +110,7 @@ const QEMU_DIFFERS: readonly Known[] = [
   },
   {
     why: 'SYSRET of AMD: SS is STAR[63:48] + 8 as it stands there (APM volume 3); QEMU sets its RPL',
-    when: (c) => c.code.startsWith('sysret'),
+    when: (c, _, vendor) => c.code.startsWith('sysret') && vendor === 'AMD',
     fields: { 'cs:ss': 0x3_0000 },
   },
   {
@@ -120,7 +120,7 @@ const QEMU_DIFFERS: readonly Known[] = [
   },
   {
     why: 'SYSENTER is #UD in long mode of AMD (APM volume 3); QEMU does it in compatibility mode',
-    when: (c) => c.code === 'c_sysenter',
+    when: (c, _, vendor) => c.code === 'c_sysenter' && vendor === 'AMD',
   },
   {
     why: 'bases in MSRs and registers must be canonical, CR8 has 4 bits, EFER bit 16 does not exist (APM volume 2, 3.1); QEMU takes all',
@@ -129,6 +129,15 @@ const QEMU_DIFFERS: readonly Known[] = [
       c.code === 'fsbase_far' ||
       (c.code === 'mov_cr8' && (c.eax ?? 0) > 15) ||
       (c.code === 'wrmsr' && c.eax === 0x1_0501),
+  },
+  {
+    why: 'Intel: a null SS in 64-bit mode has the CPL as its RPL (SDM volume 2, MOV and RET); QEMU does not look',
+    when: (c, here, vendor) =>
+      vendor === 'Intel' && isOuterReturn(c) && ((c.ecx ?? 0) & 0xfffc) === 0 && at(here, 'vector') === 13,
+  },
+  {
+    why: 'Intel: SYSCALL is #UD in compatibility mode, SYSRET to a RIP that is not canonical #GP at CPL 0 (SDM volume 2); QEMU is AMD there',
+    when: (c, _, vendor) => vendor === 'Intel' && (c.code === 'c_syscall' || c.code === 'sysretq_far'),
   },
   {
     why: 'CR0: NW without CD is #GP(0), reserved bits stay 0 (APM volume 2, 3.1.1); QEMU takes both',
@@ -142,10 +151,10 @@ const QEMU_DIFFERS: readonly Known[] = [
 ];
 
 /** Bits of a field of a case's result that are not compared. */
-export function uncompared(c: Case, field: number, here: Row): number {
+export function uncompared(c: Case, field: number, here: Row, vendor: 'AMD' | 'Intel' = 'AMD'): number {
   let bits = 0;
   for (const k of QEMU_DIFFERS) {
-    if (!k.when(c, here)) continue;
+    if (!k.when(c, here, vendor)) continue;
     bits |= k.fields ? (k.fields[RESULT[field] as (typeof RESULT)[number]] ?? 0) : -1;
   }
   return bits;
