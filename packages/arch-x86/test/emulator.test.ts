@@ -51,6 +51,22 @@ test('add to a hole -> VMM: load, then store of the sum; the flags are the sum',
   expect(v.get('rflags') & 0x41n).toBe(0x41n);
 });
 
+test('a store to a hole, then add to it -> VMM: the load of the add comes next, not the store again', () => {
+  const v = boot('mov ebx, 1\nmov es:[8], ebx\nadd es:[8], ebx\nxchg es:[8], ebx');
+  expect(mmio(v.run())).toEqual({ gpa: HOLE + 8, size: 4, write: true, value: 1n });
+  for (const [loaded, stored] of [
+    [1, 2n],
+    [2, 1n],
+  ] as const) {
+    const e = v.run();
+    expect(mmio(e)).toEqual({ gpa: HOLE + 8, size: 4, write: false });
+    v.answer(e, loaded);
+    expect(mmio(v.run())).toEqual({ gpa: HOLE + 8, size: 4, write: true, value: stored });
+  }
+  expect(v.run().kind).toBe('hlt');
+  expect(v.get('rbx')).toBe(2n);
+});
+
 test('rep movsb out of a hole -> VMM: one element per exit; immediate_exit lets the load end', () => {
   const v = boot('push es\npop ds\nxor ax, ax\nmov es, ax\nmov si, 4\nmov di, 2000h\nmov cx, 2\nrep movsb');
   let e = v.run();
