@@ -121,6 +121,12 @@ export function vcpuCells(v: X86Vcpu): readonly Cell[] {
     tlb(v),
     cell('events', v.events),
     cell('msrs', v.msrs),
+    cell('apic', {
+      save: () => v.apic?.save() ?? null,
+      restore: (saved) => {
+        if (saved !== null) v.apic?.restore(saved);
+      },
+    }),
     v.emulator.cell(`x86.emulator#${v.id}`),
   ];
 }

@@ -4,6 +4,7 @@ import type { Cpu } from '@faultyard/engine';
 import type { Instruction } from 'iced-x86';
 import type { Cpuid } from './cpuid/cpuid.ts';
 import type { Events } from './events/events.ts';
+import type { LocalApic } from './irqchip/local-apic.ts';
 import type { LinearMemory } from './memory/linear.ts';
 import type { Tlb } from './memory/tlb.ts';
 import type { Model } from './model.ts';
@@ -31,6 +32,8 @@ export interface Machine {
   readonly events: Events;
   /** CPUID as this vCPU shows it: `has(feature)` for what depends on the guest's CPUID (reserved bits of CR4 …). */
   readonly cpuid: Cpuid;
+  /** The local APIC, with interrupt controllers in the kernel. */
+  readonly apic?: LocalApic | undefined;
   /** Model-specific registers. RDMSR and WRMSR are `rdmsr(m)` and `wrmsr(m)` of `msr/instructions.ts`. */
   readonly msrs: Msrs;
   /** The time-stamp counter: `tsc.read()`. */

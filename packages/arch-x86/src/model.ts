@@ -45,6 +45,11 @@ export interface X86Options {
   readonly physicalBits?: number;
   /** TSC frequency in kHz. */
   readonly tscKhz?: number;
+  /**
+   * Interrupt controllers: `none` (the VMM gives interrupts by KVM_INTERRUPT), or KVM's own with the 8254, as
+   * KVM_CREATE_IRQCHIP and KVM_CREATE_PIT2 make them. Default `none`.
+   */
+  readonly irqchip?: 'none' | 'kernel';
 }
 
 /**

@@ -13,6 +13,7 @@ import { X86_CAPS } from './caps.ts';
 import { type CpuidTable, cpuidTable, ownCpuid } from './cpuid/cpuid.ts';
 import { EVENT_EXITS } from './events/exits.ts';
 import { PluginGuards } from './guard-bits.ts';
+import { createIrqChip, irqChip, restoreIrqChip, type X86IrqChip } from './irqchip/irq-chip.ts';
 import { type X86Isa, x86Isa } from './isa/isa.ts';
 import type { Row } from './isa/row.ts';
 import { Slow } from './isa/slow.ts';
@@ -196,7 +197,7 @@ export function x86(options: X86PluginOptions = {}): Plugin<X86Exit, X86Api> {
       runBytes: 0x3000,
       createVcpu: (vm, core) => {
         const s = share(vm, model);
-        return new X86Vcpu({
+        const v = new X86Vcpu({
           vm,
           core,
           model,
@@ -208,10 +209,21 @@ export function x86(options: X86PluginOptions = {}): Plugin<X86Exit, X86Api> {
           guards: s.guards,
           cpu: (port) => s.engine.createCpu(port),
         });
+        (vm.irqchip as X86IrqChip | undefined)?.attach(v);
+        return v;
       },
     },
     setup: (ctx) => {
       const msrFilter = new MsrFilter();
+      const { vm } = ctx;
+      if (options.irqchip === 'kernel') createIrqChip(vm).createPit(true);
+      ctx.cell({
+        name: 'x86.irqchip',
+        version: 1,
+        side: 'guest',
+        read: () => irqChip(vm)?.save() ?? null,
+        write: (v) => restoreIrqChip(vm, v),
+      });
       ctx.contribute(cpuid, ({ model: m }) => ownCpuid(m));
       ctx.contribute(msr, ({ model: m }) => ownMsrs(m));
       ctx.contribute(reset, ({ vcpu, kind }) => resetVcpu(vcpu as X86Vcpu, kind === 'init'));

@@ -185,6 +185,7 @@ export class RegisterNames {
         write: (x) => {
           const rip = v.pc;
           s.setSys(slot, low(x), high(x));
+          if (slot === SR.CR8) v.apic?.setCr8(low(x));
           v.pc = rip;
           v.translationForced();
         },

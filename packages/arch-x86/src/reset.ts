@@ -64,4 +64,5 @@ export function resetVcpu(v: X86Vcpu, init: boolean): void {
   v.waiting = false;
   v.tlb.dropEverything();
   v.events.reset();
+  v.apic?.reset(init);
 }

@@ -63,6 +63,13 @@ export class Tsc {
     this.#change(this.#out);
     return this.#out;
   }
+  /** Nanoseconds until {@link own} reaches a value; not positive: it has. */
+  until(lo: number, hi: number): number {
+    const o = this.own();
+    // unsigned 64-bit difference, as far as a number holds it
+    const ticks = ((hi >>> 0) - (o.hi >>> 0)) * WIDE + ((lo >>> 0) - (o.lo >>> 0));
+    return Math.ceil((ticks * 1e6) / this.khz);
+  }
   /** Sets the offset so that {@link own} reads a value now; returns how far the offset moved. */
   set(lo: number, hi: number): Pair {
     const o = this.own();
@@ -79,5 +86,6 @@ export class Tsc {
     const sum = (s.sysLo(SR.TSC_OFFSET) + lo) | 0;
     const carry = sum >>> 0 < lo >>> 0 ? 1 : 0;
     s.setSys(SR.TSC_OFFSET, sum, (s.sysHi(SR.TSC_OFFSET) + hi + carry) | 0);
+    this.#v.apic?.timer.tscChanged();
   }
 }

@@ -24,13 +24,16 @@ import type { DeviceAccesses } from './emulator/accesses.ts';
 import { copyFrom, type Emulated, Emulator, type OnceResult } from './emulator/emulator.ts';
 import { emulationFailure, hardwareExit } from './emulator/failure.ts';
 import { executeOnce } from './emulator/once.ts';
+import { leavesSimply, servesOutside } from './emulator/plain-moves.ts';
 import { PortAccess } from './emulator/ports.ts';
 import { completeLoad } from './emulator/simple.ts';
-import { Events } from './events/events.ts';
+import { Events, type InterruptSource } from './events/events.ts';
 import { fillRunPage, takeRunPage } from './events/exits.ts';
 import { events as eventRules } from './events/points.ts';
 import { GuardWord, type PluginGuards } from './guard-bits.ts';
 import { Intercepts } from './intercepts.ts';
+import type { LocalApic } from './irqchip/local-apic.ts';
+import { acceptStartup } from './irqchip/placing.ts';
 import { MAX_INSTRUCTION } from './isa/decode.ts';
 import { FL } from './isa/flags.ts';
 import type { X86Isa } from './isa/isa.ts';
@@ -48,11 +51,11 @@ import type { Model } from './model.ts';
 import type { MsrFilter } from './msr/filter.ts';
 import { completeMsr } from './msr/instructions.ts';
 import { Msrs, type MsrTable } from './msr/msrs.ts';
-import { Next, type NextStep } from './next.ts';
+import { Next, type NextStep, STOPS } from './next.ts';
 import { type InterceptName, intercept, type Work } from './points.ts';
 import { RegisterNames } from './registers.ts';
 import { guard, slow } from './slow.ts';
-import { CR0, high, join, low, type Pair, X86State } from './state.ts';
+import { CR0, high, join, low, type Pair, SR, X86State } from './state.ts';
 import { reset as resetPoint } from './system/points.ts';
 import { traceEntry, traceExit, traceFault } from './tracing.ts';
 import { Tsc } from './tsc.ts';
@@ -104,7 +107,6 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   readonly #i32: Int32Array;
 
   // ---- state beyond registers (see cells.ts) -------------------------------------------------------------------
-  readonly power = 'on';
   /** In HLT, with an interrupt controller in the kernel. */
   waiting = false;
   /** Microcode revision, MSR 8Bh. */
@@ -113,6 +115,9 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   mpState = 0;
   /** An MSR access waits for userspace (KVM_EXIT_X86_RDMSR, WRMSR). */
   msrExit: 'none' | 'read' | 'write' = 'none';
+
+  /** The local APIC, with interrupt controllers in the kernel. */
+  apic: LocalApic | undefined = undefined;
 
   // ---- derived ---------------------------------------------------------------------------------------------------
   retired = 0;
@@ -124,6 +129,8 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   onNestedFault: ((f: Readonly<AccessFault>) => Task<Exit | undefined>) | undefined = undefined;
   #work: Work | undefined;
   #attention = true;
+  /** A deadline changed: core is to cut the slice anew. */
+  #recut = false;
   /** In {@link enter}: what it has retired is not in the vCPU's time yet. */
   #inside = false;
   #context = -1;
@@ -202,8 +209,14 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     return takeRunPage(this, page, shown);
   }
   prepare(): Exit | undefined {
+    const { apic } = this;
+    if (apic) {
+      if (apic.pendingInit || apic.pendingSipi) acceptStartup(this);
+      apic.timer.expire();
+    }
     if (this.waiting && this.events.wakes()) this.waiting = false;
     this.#attention = true;
+    this.#recut = false;
     return undefined;
   }
 
@@ -211,7 +224,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     this.retired = Math.min(this.debt, slice);
     this.debt -= this.retired;
     if (this.retired === slice) return Stop.Slice;
-    if (this.waiting) return Stop.Wait;
+    if (this.waiting || this.mpState !== 0) return Stop.Wait;
     const { traced } = this.vm;
     if (traced) traceEntry(this);
     this.#inside = true;
@@ -227,6 +240,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     while (this.retired < slice) {
       if (this.#attention) {
         this.#attention = false;
+        if (this.#recut) return Stop.Slice;
         events.taken = false;
         const step = events.inject();
         // another event may be next, before the first instruction of this one's handler
@@ -241,24 +255,6 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
       if (next !== Next.Run) return STOPS[next];
     }
     return Stop.Slice;
-  }
-
-  /** A device access that a plain move made, which needs no second execution: it leaves as it stands. */
-  #leavesSimply(): boolean {
-    const { port, core } = this;
-    if (!port.deviceFilled || port.emulating || this.events.debug.careful) return false;
-    const { length } = this.cpu;
-    if (port.plainStore && length !== 0) {
-      this.emulator.leaveSimply(undefined);
-      this.state.advance(length);
-      this.retired++;
-      return true;
-    }
-    const known = this.code.known();
-    const a = known && this.code.cache.simple(known);
-    if (!a || core.device.write) return false;
-    this.emulator.leaveSimply(a);
-    return true;
   }
 
   /** IN or OUT that nothing stands in the way of, without decoding it again; `undefined` for all others. */
@@ -277,7 +273,10 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     this.retired += cpu.retired;
     if (leave === Leave.Budget) return Next.Run;
     if (leave === Leave.Fault) {
-      if (this.port.fault.cause === Cause.Device && this.#leavesSimply()) return Next.Device;
+      if (this.port.fault.cause === Cause.Device) {
+        if (servesOutside(this)) return Next.Run;
+        if (leavesSimply(this)) return Next.Device;
+      }
       const next = this.faulted();
       // an exception costs one, or a guest that does nothing else would use up no budget
       if (next === Next.Run) this.retired++;
@@ -424,14 +423,49 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   attend(): void {
     this.#attention = true;
   }
+  /** What the vCPU waits for changed: a timer, INIT, SIPI. Core looks at deadlines again. */
+  retime(): void {
+    this.#recut = true;
+    this.#attention = true;
+  }
+
+  // ---- local APIC --------------------------------------------------------------------------------------------------
+
+  /** Puts interrupt controllers in the kernel, or takes them away. */
+  attachApic(apic: LocalApic | undefined, source: InterruptSource | undefined): void {
+    this.apic = apic;
+    this.events.source = source;
+    if (this.cpuid.isDefault) this.cpuid.setDefaults();
+    this.attend();
+  }
+  /** APIC_BASE, low half. */
+  get apicBase(): number {
+    return this.state.sysLo(SR.APIC_BASE);
+  }
+  /** The task priority's class is CR8. */
+  followTpr(cr8: number): void {
+    this.state.setSys(SR.CR8, cr8, 0);
+  }
+  /** Waits for INIT or SIPI, and none has come. */
+  get power(): 'on' | 'off' {
+    return this.mpState === 0 || this.#startup ? 'on' : 'off';
+  }
+  get #startup(): boolean {
+    const { apic } = this;
+    return apic !== undefined && (apic.pendingInit || apic.pendingSipi);
+  }
 
   // ---- waiting -----------------------------------------------------------------------------------------------------
 
   runnable(): boolean {
-    return !this.waiting || this.events.wakes();
+    if (this.#startup) return true;
+    if (this.mpState !== 0) return false;
+    return !this.waiting || this.events.wakes() || this.deadline() <= this.now();
   }
   deadline(): number {
-    return Infinity;
+    const { apic } = this;
+    if (!apic) return Infinity;
+    return this.waiting || this.mpState !== 0 ? apic.wakes : apic.timer.due;
   }
   now(): number {
     return this.core.now + (this.#inside ? this.retired * this.vm.clock.nsPerInstruction : 0);
@@ -556,12 +590,3 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     this.code.dispose();
   }
 }
-
-/** Core's names of {@link Next} other than Run. */
-const STOPS: Readonly<Record<NextStep, StopReason>> = {
-  [Next.Run]: Stop.Slice,
-  [Next.Handle]: Stop.Handle,
-  [Next.Wait]: Stop.Wait,
-  [Next.Yield]: Stop.Slice,
-  [Next.Device]: Stop.Device,
-};

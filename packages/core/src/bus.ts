@@ -7,6 +7,11 @@ export interface KernelDevice {
   /** First gpa (or port) and size in bytes. */
   readonly gpa: number;
   readonly size: number;
+  /**
+   * Only served outside generated code, as an access may concern the vCPU itself at once (an interrupt controller).
+   * Architectures that use such devices ask {@link KernelBus.loadInside} from inside.
+   */
+  readonly outside?: boolean;
   /** Load of `size` bytes at byte `offset`; the value goes to `out`. `false`: not mine, KVM exits to userspace. */
   load(offset: number, size: number, vcpu: number, out: { lo: number; hi: number }): boolean;
   /** Store; `false`: not mine. */
@@ -20,6 +25,8 @@ export class KernelBus {
   #last: KernelDevice | undefined;
   #from = 0;
   #to = 0;
+  /** There is a device of {@link KernelDevice.outside}. */
+  #outside = false;
   /**
    * Adds a device; returns the disposer.
    * @throws FaultyardError FY_ADDRESS when it overlaps another one.
@@ -34,6 +41,7 @@ export class KernelBus {
         fix: 'choose another address',
       });
     this.#devices.push(d);
+    if (d.outside) this.#outside = true;
     return () => {
       const i = this.#devices.indexOf(d);
       if (i >= 0) this.#devices.splice(i, 1);
@@ -61,6 +69,22 @@ export class KernelBus {
   load(gpa: number, size: number, vcpu: number, out: { lo: number; hi: number }): boolean {
     const d = gpa >= this.#from && gpa + size <= this.#to ? this.#last : this.#find(gpa, size);
     return d?.load(gpa - this.#from, size, vcpu, out) ?? false;
+  }
+  /** {@link load} from inside generated code: devices of {@link KernelDevice.outside} are left alone. */
+  loadInside(gpa: number, size: number, vcpu: number, out: { lo: number; hi: number }): boolean {
+    const d = gpa >= this.#from && gpa + size <= this.#to ? this.#last : this.#find(gpa, size);
+    return d !== undefined && d.outside !== true && d.load(gpa - this.#from, size, vcpu, out);
+  }
+  /** {@link store} from inside generated code. */
+  storeInside(gpa: number, size: number, vcpu: number, lo: number, hi: number): boolean {
+    const d = gpa >= this.#from && gpa + size <= this.#to ? this.#last : this.#find(gpa, size);
+    return d !== undefined && d.outside !== true && d.store(gpa - this.#from, size, vcpu, lo, hi);
+  }
+  /** Whether a device of {@link KernelDevice.outside} covers the access. */
+  outside(gpa: number, size: number): boolean {
+    if (!this.#outside) return false;
+    const d = gpa >= this.#from && gpa + size <= this.#to ? this.#last : this.#find(gpa, size);
+    return d?.outside === true;
   }
   /** Whether a device took the store. */
   store(gpa: number, size: number, vcpu: number, lo: number, hi: number): boolean {

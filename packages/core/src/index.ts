@@ -18,6 +18,7 @@ export * from './host/memory-failure.ts';
 export { Entry, Mark, PageTable } from './host/page-table.ts';
 export * from './host/userfault.ts';
 export { Prot, type Vma, type VmaKind } from './host/vma.ts';
+export * from './irq-chip.ts';
 export * from './knob.ts';
 export * from './memslot.ts';
 export * from './op.ts';

@@ -10,6 +10,7 @@ import type { Exit, ExitCodec, ExitKind } from './exit.ts';
 import { GuestMemory } from './guest-memory.ts';
 import { AddressSpace } from './host/address-space.ts';
 import { HostMemory } from './host/memory.ts';
+import type { IrqChip } from './irq-chip.ts';
 import { type KnobDef, type Knobs, type KnobValue, resolveKnobs } from './knob.ts';
 import { type MemoryRegion, Memslots } from './memslot.ts';
 import { type IoctlResult, type OpDef, type OpMap, type OpName, Ops } from './op.ts';
@@ -101,6 +102,8 @@ export class Vm<E extends ExitKind = ExitKind> {
   readonly bus: KernelBus = new KernelBus();
   /** In-kernel devices by I/O port (x86): first refusal on every port access. */
   readonly ports: KernelBus = new KernelBus();
+  /** Interrupt controllers in the kernel, where the architecture made some. */
+  irqchip: IrqChip | undefined = undefined;
   readonly clock: Clock;
   readonly trace: Trace = new Trace();
   readonly signals: SignalQueue = new SignalQueue();

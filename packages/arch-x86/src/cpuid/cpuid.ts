@@ -98,6 +98,8 @@ export class Cpuid {
   readonly #table: CpuidTable;
   #entries = new Map<string, CpuidEntry>();
   #features: ReadonlySet<string> = new Set();
+  /** Nobody has set other entries than {@link setDefaults}. */
+  isDefault = false;
   /** Registers of the last {@link query}: EAX, EBX, ECX, EDX. */
   readonly regs: Uint32Array = new Uint32Array(4);
 
@@ -131,6 +133,7 @@ export class Cpuid {
   }
   /** Replaces all entries (KVM_SET_CPUID2). */
   set(entries: readonly CpuidEntry[]): void {
+    this.isDefault = false;
     this.#entries = new Map(entries.map((e) => [key(e.function, e.index), { ...e }]));
     const features = new Set<string>();
     for (const [name, b] of FEATURES) {
@@ -141,9 +144,10 @@ export class Cpuid {
   }
   /** What a VMM sets that passes on what KVM supports: ids and counts of this vCPU, no APIC where there is none. */
   setDefaults(): void {
-    const { id, vm } = this.#v;
+    const { id, vm, apic } = this.#v;
     const count = (vm as { readonly vcpus?: readonly unknown[] }).vcpus?.length ?? 1;
-    this.set(this.supported.map((e) => placed(e, id, Math.max(count, id + 1))));
+    this.set(this.supported.map((e) => placed(e, id, Math.max(count, id + 1), apic !== undefined)));
+    this.isDefault = true;
   }
   /** Whether the guest's CPUID has a feature (a name of `cpuid/features.ts`). */
   has(feature: string): boolean {
@@ -216,15 +220,15 @@ export class Cpuid {
 
 const registers = (e: CpuidEntry): readonly number[] => [e.eax, e.ebx, e.ecx, e.edx];
 
-/** An entry as a VMM gives it to vCPU `id` of `count`: one socket, one thread per core; no APIC without a model of one. */
-function placed(e: CpuidEntry, id: number, count: number): CpuidEntry {
-  const apicOff = e.edx & ~(1 << 9);
+/** An entry as a VMM gives it to vCPU `id` of `count`: one socket, one thread per core; an APIC where there is one. */
+function placed(e: CpuidEntry, id: number, count: number, apic: boolean): CpuidEntry {
+  const apicOff = apic ? e.edx : e.edx & ~(1 << 9);
   switch (e.function) {
     case 1:
       return {
         ...e,
         ebx: ((e.ebx & 0xff00) | (count << 16) | (id << 24)) >>> 0,
-        ecx: (e.ecx & ~((1 << 21) | (1 << 24))) >>> 0,
+        ecx: (apic ? e.ecx : e.ecx & ~((1 << 21) | (1 << 24))) >>> 0,
         edx: (count > 1 ? apicOff | (1 << 28) : apicOff) >>> 0,
       };
     case 0x8000_0001:

@@ -21,7 +21,19 @@ export interface CpuFacts {
 const COMMON: readonly Feature[] = [
   ...['fpu', 'vme', 'de', 'pse', 'tsc', 'msr', 'pae', 'mce', 'cx8', 'apic', 'sep', 'mtrr', 'pge', 'mca'],
   ...['cmov', 'pat', 'pse36', 'clflush', 'mmx', 'fxsr', 'sse', 'sse2', 'sse3', 'ssse3', 'cx16', 'sse4_1'],
-  ...['sse4_2', 'movbe', 'popcnt', 'xsave', 'xsaveopt', 'xgetbv1', 'hypervisor', 'arat', 'fsgsbase'],
+  ...[
+    'sse4_2',
+    'movbe',
+    'popcnt',
+    'xsave',
+    'xsaveopt',
+    'xgetbv1',
+    'hypervisor',
+    'arat',
+    'fsgsbase',
+    'x2apic',
+  ],
+  'tsc_deadline_timer',
   ...['tsc_adjust', 'bmi1', 'smep', 'bmi2', 'adx', 'smap', 'clflushopt', 'lahf_lm', 'abm', '3dnowprefetch'],
   ...['syscall', 'nx', 'pdpe1gb', 'rdtscp', 'lm', 'constant_tsc'],
 ];

@@ -163,6 +163,10 @@ export class Events {
   smiAllowed(): boolean {
     return this.#ruled('smi') ?? !this.smi.smm;
   }
+  /** INIT and SIPI are not held back: not in SMM (KVM: `kvm_apic_init_sipi_allowed`). */
+  initAllowed(): boolean {
+    return this.#ruled('init') ?? !this.smi.smm;
+  }
   /** kvm_event_needs_reinjection: an event is half delivered. */
   get reinjects(): boolean {
     return this.exception.injected || this.interrupt.injected || this.nmi.injected;
@@ -458,7 +462,7 @@ export class Events {
         return this.#deliver(this.#event(vector, 'interrupt', undefined, false));
       }
     }
-    if (this.windowRequested && this.readyForInterrupt())
+    if (this.windowRequested && !this.source && this.readyForInterrupt())
       return this.#m.later({ kind: 'irq-window-open', vcpu: this.#m.id, ret: 0 });
     return Next.Run;
   }

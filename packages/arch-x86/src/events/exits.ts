@@ -69,7 +69,8 @@ const RUN_SMM = 1;
 /** What KVM_RUN leaves in kvm_run beside the exit. */
 export function fillRunPage(m: Machine, run: DataView): void {
   const s = m.state;
-  run.setUint8(RUN.Ready, Number(m.events.readyForInterrupt()));
+  // with an 8259 in the kernel nobody waits for a window
+  run.setUint8(RUN.Ready, Number(m.events.source !== undefined || m.events.readyForInterrupt()));
   run.setUint8(RUN.IfFlag, Number((s.other & 0x200) !== 0));
   run.setUint16(RUN.Flags, m.events.smi.smm ? RUN_SMM : 0, true);
   m.events.shownCr8 = s.sysLo(SR.CR8) & 15;

@@ -1,139 +1,83 @@
 /**
- * The local APIC that KVM keeps for a vCPU: xAPIC and x2APIC, timer, ICR, LVT (AMD64 APM volume 2, chapter 16; Intel SDM
- * volume 3A, chapter 11; arch/x86/kvm/lapic.c). Registers lie as in `struct kvm_lapic_state`.
+ * The local APIC that KVM keeps for a vCPU: xAPIC and x2APIC (AMD64 APM volume 2, chapter 16; Intel SDM volume 3A,
+ * chapter 11; arch/x86/kvm/lapic.c). Registers lie as in `struct kvm_lapic_state`. As in KVM there are no errors: ESR
+ * stays 0.
  */
 import type { Plain } from '@faultyard/core';
-import type { Pair } from '../state.ts';
-
-/** Register offsets in bytes (APM volume 2, table 16-2). */
-export const Apic = {
-  Id: 0x20,
-  Version: 0x30,
-  Tpr: 0x80,
-  Apr: 0x90,
-  Ppr: 0xa0,
-  Eoi: 0xb0,
-  Ldr: 0xd0,
-  Dfr: 0xe0,
-  Spiv: 0xf0,
-  Isr: 0x100,
-  Tmr: 0x180,
-  Irr: 0x200,
-  Esr: 0x280,
-  LvtCmci: 0x2f0,
-  Icr: 0x300,
-  Icr2: 0x310,
-  LvtTimer: 0x320,
-  LvtThermal: 0x330,
-  LvtPerf: 0x340,
-  LvtLint0: 0x350,
-  LvtLint1: 0x360,
-  LvtError: 0x370,
-  InitialCount: 0x380,
-  CurrentCount: 0x390,
-  Divide: 0x3e0,
-  SelfIpi: 0x3f0,
-} as const;
-/** Bytes of the register page (struct kvm_lapic_state). */
-export const APIC_BYTES = 0x400;
-/** Where KVM keeps it: relocation by APIC_BASE is not modelled, as KVM itself does not support it. */
-export const APIC_GPA = 0xfee0_0000;
-
-/** Bits of APIC_BASE. */
-export const ApicBase = { Bsp: 0x100, X2: 0x400, Enable: 0x800 } as const;
-
-/** Delivery modes, bits 10:8 of LVT entries and ICR. */
-export const Delivery = {
-  Fixed: 0,
-  Lowest: 1,
-  Smi: 2,
-  Remote: 3,
-  Nmi: 4,
-  Init: 5,
-  Startup: 6,
-  ExtInt: 7,
-} as const;
-
-const MASKED = 0x1_0000;
-const LEVEL = 0x8000;
-/** Delivery status, mask, vector: what every LVT entry has. */
-const LVT = 0x1_10ff;
-const MODE = 0x700;
-/** LINT entries: polarity, remote IRR, trigger mode. */
-const LINT = LVT | MODE | 0xe000;
-/** Timer modes 1 (periodic) and 2 (TSC deadline). */
-const TIMER_MODES = 0x6_0000;
-const LVT_MASKS: ReadonlyMap<number, number> = new Map([
-  [Apic.LvtTimer, LVT | TIMER_MODES],
-  [Apic.LvtThermal, LVT | MODE],
-  [Apic.LvtPerf, LVT | MODE],
-  [Apic.LvtLint0, LINT],
-  [Apic.LvtLint1, LINT],
-  [Apic.LvtError, LVT],
-  [Apic.LvtCmci, LVT | MODE],
-]);
-/** KVM's shortest period of a periodic timer: min_timer_period_us, in nanoseconds. */
-const SHORTEST_PERIOD = 200_000;
-/** Bits of ESR. */
-const ESR_ILLEGAL_SENT = 0x20;
-const ESR_ILLEGAL_RECEIVED = 0x40;
-
-/** An interrupt on the APIC bus. */
-export interface ApicMessage {
-  readonly vector: number;
-  /** One of {@link Delivery}. */
-  readonly mode: number;
-  readonly level: boolean;
-  readonly assert: boolean;
-}
-/** Whom a message is for. */
-export interface Destination {
-  readonly id: number;
-  readonly logical: boolean;
-  /** The sender is in x2APIC mode, or the message is not from an APIC with 8-bit ids: all 32 bits count. */
-  readonly wide: boolean;
-  /** ICR bits 19:18: 0 by `id`, 1 self, 2 all, 3 all but self. */
-  readonly shorthand: number;
-}
+import {
+  APIC_BYTES,
+  Apic,
+  ApicBase,
+  type ApicMessage,
+  Delivery,
+  type Destination,
+  LVT_MASKS,
+  Lvt,
+  READABLE,
+} from './apic-registers.ts';
+import { ApicTimer } from './apic-timer.ts';
 
 /** What the APIC needs of its vCPU and of the other APICs. */
 export interface ApicPlace {
+  /** Number of the vCPU: the APIC's id after RESET, and in x2APIC mode. */
   readonly id: number;
   /** APIC_BASE, low half. */
-  readonly base: () => number;
+  base(): number;
+  /** CPUID is Intel's: a delivered LVT PERF masks itself. */
+  intel(): boolean;
+  /** CPUID has the TSC deadline: the timer has a third mode. */
+  hasDeadline(): boolean;
   /** Virtual time in nanoseconds. */
-  readonly now: () => number;
+  now(): number;
   /** Nanoseconds until the guest's TSC reaches a value; not positive: it has. */
-  readonly untilTsc: (lo: number, hi: number) => number;
+  untilTsc(lo: number, hi: number): number;
   /** Something changed that the vCPU must look at. */
-  readonly attend: () => void;
-  readonly nmi: () => void;
-  readonly smi: () => void;
-  readonly init: () => void;
-  readonly startup: (vector: number) => void;
-  /** Sends to other APICs (and back); how many took it. */
-  readonly send: (from: LocalApic, m: ApicMessage, to: Destination) => number;
-  /** A level-triggered interrupt ended: I/O APICs want to know. */
-  readonly ended: (vector: number) => void;
+  attend(): void;
+  /** What the vCPU waits for changed: a timer, INIT, SIPI. */
+  retime(): void;
+  /** The task priority's class is CR8 now. */
+  cr8(value: number): void;
+  nmi(): void;
+  smi(): void;
+  /** A remote read, which KVM uses to wake halted vCPUs. */
+  unhalt(): void;
+  /** Sends to APICs; how many took it, -1: nobody is there. */
+  send(from: LocalApic, m: ApicMessage, to: Destination): number;
+  /** An interrupt ended: I/O APICs want to know. */
+  ended(vector: number, level: boolean): void;
 }
+
+/** KVM's version: 14h, and one less than the number of LVT entries in 23:16. */
+const VERSION = 0x14;
+/** Reserved in ICR in x2APIC mode: 31:20, 17:16, 13. */
+const X2_ICR_RESERVED = 0xfff3_2000 | 0;
+const ICR_BUSY = 0x1000;
+/** SPIV: vector, software enable, focus checking. */
+const SPIV = 0x3ff;
+const SOFTWARE_ENABLE = 0x100;
 
 /** A local APIC. */
 export class LocalApic {
   readonly #p: ApicPlace;
   readonly #regs: Int32Array = new Int32Array(APIC_BYTES / 16);
-  /** ICR bits 63:32 in x2APIC mode are register ICR2. LVT CMCI exists with MCG_CAP.CMCI_P only. */
+  readonly timer: ApicTimer;
+  /** LVT CMCI exists (MCG_CAP.CMCI_P). */
   #cmci = false;
-  /** Virtual time at which the timer fires; Infinity: stopped. */
-  #due = Infinity;
-  /** Nanoseconds between firings in periodic mode; 0 else. */
-  #period = 0;
-  readonly #deadline: Pair = { lo: 0, hi: 0 };
-  /** Errors since ESR was last written. */
-  #errors = 0;
+  /** INIT and SIPI not accepted yet (`apic->pending_events`), and the SIPI's vector. */
+  pendingInit = false;
+  pendingSipi = false;
+  sipiVector = 0;
 
   constructor(p: ApicPlace) {
     this.#p = p;
-    this.reset();
+    this.timer = new ApicTimer({
+      now: () => p.now(),
+      untilTsc: (lo, hi) => p.untilTsc(lo, hi),
+      retime: () => p.retime(),
+      fire: () => this.local(Apic.LvtTimer),
+      futile: () => this.#timerFutile(),
+    });
+    this.reset(false);
   }
 
   // ---- state -------------------------------------------------------------------------------------------------------
@@ -158,41 +102,58 @@ export class LocalApic {
   }
   /** SPIV bit 8. */
   get softwareEnabled(): boolean {
-    return (this.#get(Apic.Spiv) & 0x100) !== 0;
+    return (this.#get(Apic.Spiv) & SOFTWARE_ENABLE) !== 0;
   }
-  /** INIT, RESET, KVM_CREATE_VCPU: registers to their reset values. */
-  reset(): void {
-    const version = this.#get(Apic.Version);
+  /** The id that xAPIC messages are for; the guest may write it. */
+  get xapicId(): number {
+    return this.#get(Apic.Id) >>> 24;
+  }
+  /** Logical destination register. */
+  get ldr(): number {
+    return this.#get(Apic.Ldr);
+  }
+  /** Destination format: -1 flat. */
+  get dfr(): number {
+    return this.#get(Apic.Dfr);
+  }
+  /** LVT entries there are. */
+  #lvts(): number[] {
+    return [...LVT_MASKS.keys()].filter((lvt) => lvt !== Apic.LvtCmci || this.#cmci);
+  }
+  /** RESET (and KVM_CREATE_VCPU), or INIT, which keeps APIC_BASE and with it mode and id. */
+  reset(init: boolean): void {
+    const kept = [Apic.Id, Apic.Version, ...(init && this.x2 ? [Apic.Ldr] : [])].map((r) => this.#get(r));
     this.#regs.fill(0);
-    this.#set(Apic.Version, version || 0x5_0014);
-    this.#set(Apic.Id, this.#p.id << 24);
+    const [id = 0, version = 0, ldr = 0] = kept;
+    this.#set(Apic.Id, init ? id : this.#p.id << 24);
+    this.#set(Apic.Version, version || VERSION | (5 << 16));
+    this.#set(Apic.Ldr, ldr);
     this.#set(Apic.Dfr, -1);
     this.#set(Apic.Spiv, 0xff);
-    for (const lvt of LVT_MASKS.keys()) if (lvt !== Apic.LvtCmci || this.#cmci) this.#set(lvt, MASKED);
+    for (const lvt of this.#lvts()) this.#set(lvt, Lvt.Masked);
     // KVM_X86_QUIRK_LINT0_REENABLED: the boot CPU takes the 8259 at once
     if (this.#p.id === 0) this.#set(Apic.LvtLint0, Delivery.ExtInt << 8);
-    this.#due = Infinity;
-    this.#period = 0;
-    this.#deadline.lo = 0;
-    this.#deadline.hi = 0;
-    this.#errors = 0;
-    this.modeChanged();
-  }
-  /** APIC_BASE was written. */
-  modeChanged(): void {
-    const { id } = this.#p;
-    if (this.x2) {
-      this.#set(Apic.Id, id);
-      this.#set(Apic.Ldr, ((id >>> 4) << 16) | (1 << (id & 15)));
-    } else this.#set(Apic.Id, id << 24);
-    if (!this.enabled) this.#due = Infinity;
+    this.timer.reset();
+    this.#p.cr8(0);
     this.#p.attend();
   }
-  /** KVM_X86_SETUP_MCE with CMCI_P: a seventh LVT entry. */
+  /** APIC_BASE was `old` and is another now: ids and LDR follow the mode (lapic.c, __kvm_apic_set_base). */
+  baseChanged(old: number): void {
+    const now = this.#p.base();
+    const changed = old ^ now;
+    if (changed & now & ApicBase.Enable) this.#set(Apic.Id, this.#p.id << 24);
+    if (changed & ApicBase.X2) {
+      if (this.x2) this.#set(Apic.Id, this.#p.id);
+      else if (this.enabled) this.#set(Apic.Id, this.#p.id << 24);
+      if (this.x2) this.#set(Apic.Ldr, x2Ldr(this.#p.id));
+    }
+    this.#p.attend();
+  }
+  /** KVM_X86_SETUP_MCE: MCG_CAP.CMCI_P gives a seventh LVT entry, masked at first (kvm_apic_after_set_mcg_cap). */
   setCmci(on: boolean): void {
-    if (on && !this.#cmci) this.#set(Apic.LvtCmci, MASKED);
+    if (on && !this.#cmci) this.#set(Apic.LvtCmci, Lvt.Masked);
     this.#cmci = on;
-    this.#set(Apic.Version, on ? 0x6_0014 : 0x5_0014);
+    this.#set(Apic.Version, VERSION | ((on ? 6 : 5) << 16));
   }
   /** Whether there is an LVT entry for CMCI. */
   get cmci(): boolean {
@@ -226,9 +187,10 @@ export class LocalApic {
   }
   /** Vector that may interrupt the CPU now, or -1. */
   get requested(): number {
-    if (!this.enabled || !this.softwareEnabled) return -1;
+    if (!this.enabled) return -1;
     const irr = this.#highest(Apic.Irr);
-    return irr >= 0 && (irr & 0xf0) > (this.ppr & 0xf0) ? irr : -1;
+    // the whole PPR counts, its subclass included (apic_has_interrupt_for_ppr)
+    return irr >= 0 && (irr & 0xf0) > this.ppr ? irr : -1;
   }
   /** The CPU takes {@link requested}: from IRR to ISR. */
   acknowledge(): number {
@@ -238,168 +200,98 @@ export class LocalApic {
     this.#setBit(Apic.Isr, vector, true);
     return vector;
   }
-  /** Whether the 8259's request passes: LINT0 as ExtINT, or the APIC off (KVM: kvm_apic_accept_pic_intr). */
+  /** Whether the 8259's request passes: LINT0 as ExtINT, or the APIC off (kvm_apic_accept_pic_intr). */
   get passesPic(): boolean {
-    if (!this.enabled) return true;
-    const lint = this.#get(Apic.LvtLint0);
-    return (lint & MASKED) === 0 && (lint & MODE) === Delivery.ExtInt << 8;
+    return !this.enabled || (this.#get(Apic.LvtLint0) & (Lvt.Masked | Lvt.Mode)) === Delivery.ExtInt << 8;
   }
-  /** CR8: the task priority's class. */
-  get cr8(): number {
-    return (this.#get(Apic.Tpr) & 0xf0) >>> 4;
+  /** LINT0 is unmasked as NMI: the PIT's pulses get through as a watchdog. */
+  get takesPitAsNmi(): boolean {
+    return (this.#get(Apic.LvtLint0) & (Lvt.Masked | Lvt.Mode)) === Delivery.Nmi << 8;
   }
-  set cr8(v: number) {
-    this.#set(Apic.Tpr, (v & 15) << 4);
+  /** CR8 was written. */
+  setCr8(v: number): void {
+    this.#setTpr((v & 15) << 4);
+  }
+  #setTpr(v: number): void {
+    this.#set(Apic.Tpr, v & 0xff);
+    this.#p.cr8((v & 0xf0) >>> 4);
     this.#p.attend();
   }
 
   // ---- messages ----------------------------------------------------------------------------------------------------
-  /** Whether a message with this destination is for this APIC (lapic.c kvm_apic_match_dest). */
-  matches(from: LocalApic | undefined, to: Destination): boolean {
-    if (to.shorthand === 1) return from === this;
-    if (to.shorthand === 2) return true;
-    if (to.shorthand === 3) return from !== this;
-    const broadcast = to.wide ? 0xffff_ffff : 0xff;
-    const id = to.id >>> 0;
-    if (id === broadcast) return true;
-    if (!to.logical) return this.x2 ? id === this.#p.id : id === this.#p.id;
-    const ldr = this.#get(Apic.Ldr);
-    if (this.x2) return ldr >>> 16 === id >>> 16 && (ldr & id & 0xffff) !== 0;
-    const own = ldr >>> 24;
-    if ((this.#get(Apic.Dfr) >>> 28 === 15) === true) return (own & id & 0xff) !== 0;
-    return own >>> 4 === (id & 0xff) >>> 4 && (own & id & 15) !== 0;
-  }
   /** Takes a message (lapic.c __apic_accept_irq); `false`: it went nowhere. */
   accept(m: ApicMessage): boolean {
     switch (m.mode) {
       case Delivery.Fixed:
       case Delivery.Lowest:
         if ((m.level && !m.assert) || !this.enabled || !this.softwareEnabled) return false;
-        if (m.vector < 16) {
-          this.#error(ESR_ILLEGAL_RECEIVED);
-          return false;
-        }
         this.#setBit(Apic.Tmr, m.vector, m.level);
         this.#setBit(Apic.Irr, m.vector, true);
-        this.#p.attend();
-        return true;
+        break;
       case Delivery.Smi:
         this.#p.smi();
-        return true;
+        break;
+      case Delivery.Remote:
+        this.#p.unhalt();
+        break;
       case Delivery.Nmi:
         this.#p.nmi();
-        return true;
+        break;
       case Delivery.Init:
         if (m.level && !m.assert) return false;
-        this.#p.init();
-        return true;
+        this.pendingInit = true;
+        // an INIT takes a SIPI that waits with it
+        this.pendingSipi = false;
+        this.#p.retime();
+        break;
       case Delivery.Startup:
-        this.#p.startup(m.vector);
-        return true;
+        this.sipiVector = m.vector;
+        this.pendingSipi = true;
+        this.#p.retime();
+        break;
       default:
         return false;
     }
+    this.#p.attend();
+    return true;
   }
-  /** Whether vector `v` waits in IRR: an edge that comes now is merged. */
-  waits(v: number): boolean {
-    return this.#bit(Apic.Irr, v);
-  }
-  /** An interrupt of the APIC's own, through an LVT entry (lapic.c kvm_apic_local_deliver); whether it was taken. */
+  /** An interrupt of the APIC's own, through an LVT entry (kvm_apic_local_deliver); whether it was taken. */
   local(lvt: number): boolean {
     const entry = this.#get(lvt);
-    if (!this.enabled || entry & MASKED) return false;
-    if (lvt === Apic.LvtCmci && !this.#cmci) return false;
-    const mode = (entry >>> 8) & 7;
-    const taken = this.accept({ vector: entry & 0xff, mode, level: (entry & LEVEL) !== 0, assert: true });
-    if (lvt === Apic.LvtPerf) this.#set(lvt, entry | MASKED);
+    if (!this.enabled || entry & Lvt.Masked || (lvt === Apic.LvtCmci && !this.#cmci)) return false;
+    const mode = (entry & Lvt.Mode) >>> 8;
+    const level = (entry & Lvt.Level) !== 0;
+    const taken = this.accept({ vector: entry & Lvt.Vector, mode, level, assert: true });
+    if (taken && lvt === Apic.LvtPerf && this.#p.intel()) this.#set(lvt, entry | Lvt.Masked);
     return taken;
   }
-  #error(bit: number): void {
-    const first = (this.#errors & bit) === 0;
-    this.#errors |= bit;
-    const lvt = this.#get(Apic.LvtError);
-    // an error entry with an illegal vector would come back here
-    if (first && (lvt & 0xff) >= 16) this.local(Apic.LvtError);
+  #timerFutile(): boolean {
+    const entry = this.#get(Apic.LvtTimer);
+    const off = !this.enabled || !this.softwareEnabled || (entry & Lvt.Masked) !== 0;
+    return off || this.#bit(Apic.Irr, entry & Lvt.Vector);
   }
-
-  // ---- timer -------------------------------------------------------------------------------------------------------
-  get #mode(): number {
-    return (this.#get(Apic.LvtTimer) >>> 17) & 3;
-  }
-  get #divisor(): number {
-    const d = this.#get(Apic.Divide);
-    return 1 << ((((d & 3) | ((d & 8) >>> 1)) + 1) & 7);
-  }
-  /** Virtual time at which {@link expire} wants to be called. */
-  get due(): number {
-    return this.#due;
-  }
-  /** Fires the timer if its time has come. */
-  expire(): void {
-    const now = this.#p.now();
-    if (this.#due > now) return;
-    const periodic = this.#period > 0;
-    if (periodic) while (this.#due <= now) this.#due += this.#period;
-    else this.#due = Infinity;
-    if (this.#mode === 2) {
-      this.#deadline.lo = 0;
-      this.#deadline.hi = 0;
-    }
-    this.local(Apic.LvtTimer);
-  }
-  /** The count that is loaded, in nanoseconds: KVM's APIC bus runs at 1 GHz. */
-  get #span(): number {
-    return (this.#get(Apic.InitialCount) >>> 0) * this.#divisor;
-  }
-  #start(): void {
-    const span = this.#span;
-    this.#period = 0;
-    this.#due = Infinity;
-    if (span === 0 || this.#mode === 2) return;
-    if (this.#mode === 1) this.#period = Math.max(span, SHORTEST_PERIOD);
-    this.#due = this.#p.now() + (this.#mode === 1 ? this.#period : span);
-    this.#p.attend();
-  }
-  #left(): number {
-    if (this.#due === Infinity || this.#mode === 2) return 0;
-    const left = Math.max(0, this.#due - this.#p.now());
-    return Math.floor(left / this.#divisor) | 0;
-  }
-  /** MSR 6E0h in TSC-deadline mode; reads 0 in others. */
-  get tscDeadline(): Readonly<Pair> {
-    return this.#deadline;
-  }
-  /** Writes it; ignored in other modes (SDM volume 3A, 11.5.4.1). */
-  setTscDeadline(lo: number, hi: number): void {
-    if (this.#mode !== 2 || !this.enabled) return;
-    this.#deadline.lo = lo;
-    this.#deadline.hi = hi;
-    this.#due = (lo | hi) === 0 ? Infinity : this.#p.now() + Math.max(0, this.#p.untilTsc(lo, hi));
-    this.#p.attend();
-  }
-  /** The TSC was set or its rate changed: a deadline in TSC ticks moves. */
-  tscChanged(): void {
-    if (this.#mode === 2 && this.#due !== Infinity) this.setTscDeadline(this.#deadline.lo, this.#deadline.hi);
+  /** When the timer next does something for a vCPU that sleeps. */
+  get wakes(): number {
+    return this.#timerFutile() ? Infinity : this.timer.due;
   }
 
   // ---- registers ---------------------------------------------------------------------------------------------------
-  /** Reads the register at byte `offset`; `undefined` where there is none. `hi` of ICR in x2APIC mode is `high`. */
+  /** Reads the register at byte `offset`, a multiple of 16; `undefined` where there is none. */
   read(offset: number): number | undefined {
     switch (offset) {
       case Apic.Apr:
-      case Apic.Eoi:
         return this.x2 ? undefined : 0;
       case Apic.Ppr:
         return this.ppr;
       case Apic.CurrentCount:
-        return this.#left();
+        return this.timer.current;
+      case Apic.InitialCount:
+        return this.timer.initial | 0;
       case Apic.Dfr:
       case Apic.Icr2:
         return this.x2 ? undefined : this.#get(offset);
       case Apic.LvtCmci:
         return this.#cmci ? this.#get(offset) : undefined;
-      case Apic.SelfIpi:
-        return undefined;
       default:
         return READABLE.has(offset) ? this.#get(offset) : undefined;
     }
@@ -408,117 +300,91 @@ export class LocalApic {
   get icrHigh(): number {
     return this.#get(Apic.Icr2);
   }
-
   /** Writes a register; `false` where there is none or the write is refused (#GP in x2APIC mode, else ignored). */
-  write(offset: number, v: number, hi: number = 0): boolean {
+  write(offset: number, v: number): boolean {
     switch (offset) {
       case Apic.Id:
-        if (this.x2) return false;
-        // KVM keeps the id that the vCPU was made with
-        return true;
+        return this.#writeXapic(offset, v & (0xff00_0000 | 0));
       case Apic.Tpr:
-        this.#set(offset, v & 0xff);
-        this.#p.attend();
+        this.#setTpr(v);
         return true;
       case Apic.Eoi:
-        if (this.x2 && v !== 0) return false;
         this.#eoi();
         return true;
       case Apic.Ldr:
-        if (this.x2) return false;
-        this.#set(offset, v & (0xff00_0000 | 0));
-        return true;
+      case Apic.Icr2:
+        return this.#writeXapic(offset, v & (0xff00_0000 | 0));
       case Apic.Dfr:
-        if (this.x2) return false;
-        this.#set(offset, v | 0x0fff_ffff);
-        return true;
+        return this.#writeXapic(offset, v | 0x0fff_ffff);
       case Apic.Spiv:
         this.#spurious(v);
         return true;
       case Apic.Esr:
-        if (this.x2 && v !== 0) return false;
-        this.#set(offset, this.#errors);
-        this.#errors = 0;
-        return true;
-      case Apic.Icr2:
-        if (this.x2) return false;
-        this.#set(offset, v & (0xff00_0000 | 0));
-        return true;
+        return !this.x2 || v === 0;
       case Apic.Icr:
-        if (this.x2) this.#set(Apic.Icr2, hi);
-        this.#set(offset, v & ~0x1000);
-        this.#send(v & ~0x1000, this.#get(Apic.Icr2));
+        this.#set(offset, v & ~ICR_BUSY);
+        this.#send(v & ~ICR_BUSY, this.#get(Apic.Icr2) >>> 24);
         return true;
       case Apic.SelfIpi:
-        if (!this.x2) return false;
-        this.#send(0x4_0000 | (v & 0xff), 0);
+        if (!this.x2 || v & ~0xff) return false;
+        this.#send(0x4_0000 | v, 0);
         return true;
       case Apic.InitialCount:
-        if (this.#mode === 2) return true;
-        this.#set(offset, v);
-        this.#start();
+        this.timer.setInitial(v);
         return true;
       case Apic.Divide:
         this.#set(offset, v & 0xb);
-        if (this.#due !== Infinity && this.#mode !== 2) this.#start();
+        this.timer.setDivide(v & 0xb);
         return true;
       default:
         return this.#writeLvt(offset, v);
     }
   }
+  /** A register that x2APIC mode does not let the guest write. */
+  #writeXapic(offset: number, v: number): boolean {
+    if (this.x2) return false;
+    this.#set(offset, v);
+    return true;
+  }
+  /** ICR in x2APIC mode, all 64 bits. */
+  writeX2Icr(lo: number, hi: number): boolean {
+    if (lo & X2_ICR_RESERVED) return false;
+    this.#set(Apic.Icr, lo & ~ICR_BUSY);
+    this.#set(Apic.Icr2, hi);
+    this.#send(lo & ~ICR_BUSY, hi >>> 0);
+    return true;
+  }
   #writeLvt(offset: number, v: number): boolean {
     const mask = LVT_MASKS.get(offset);
     if (mask === undefined || (offset === Apic.LvtCmci && !this.#cmci)) return false;
-    const before = this.#mode;
-    // delivery status and remote IRR are read-only
-    let entry = v & mask & ~0x5000;
-    if (!this.softwareEnabled) entry |= MASKED;
+    const modes = offset !== Apic.LvtTimer ? 0 : this.#p.hasDeadline() ? Lvt.TimerMode : 0x2_0000;
+    const entry = (this.softwareEnabled ? v : v | Lvt.Masked) & (mask | modes);
     this.#set(offset, entry);
-    if (offset === Apic.LvtTimer && this.#mode !== before) {
-      this.#due = Infinity;
-      this.#period = 0;
-      this.#deadline.lo = 0;
-      this.#deadline.hi = 0;
-      this.#set(Apic.InitialCount, 0);
-    }
+    if (offset === Apic.LvtTimer) this.timer.setMode((entry & Lvt.TimerMode) >>> 17);
     this.#p.attend();
+    this.#p.retime();
     return true;
   }
   #spurious(v: number): void {
-    this.#set(Apic.Spiv, v & 0x3ff);
-    if (!this.softwareEnabled)
-      for (const lvt of LVT_MASKS.keys())
-        if (lvt !== Apic.LvtCmci || this.#cmci) this.#set(lvt, this.#get(lvt) | MASKED);
+    this.#set(Apic.Spiv, v & SPIV);
+    if (!this.softwareEnabled) for (const lvt of this.#lvts()) this.#set(lvt, this.#get(lvt) | Lvt.Masked);
     this.#p.attend();
   }
   #eoi(): void {
     const vector = this.#highest(Apic.Isr);
     if (vector < 0) return;
     this.#setBit(Apic.Isr, vector, false);
-    if (this.#bit(Apic.Tmr, vector)) this.#p.ended(vector);
+    this.#p.ended(vector, this.#bit(Apic.Tmr, vector));
     this.#p.attend();
   }
-  #send(icr: number, icr2: number): void {
-    const mode = (icr >>> 8) & 7;
-    const vector = icr & 0xff;
-    const wide = this.x2;
-    if ((mode === Delivery.Fixed || mode === Delivery.Lowest) && vector < 16) {
-      this.#error(ESR_ILLEGAL_SENT);
-      return;
-    }
-    const to: Destination = {
-      id: wide ? icr2 >>> 0 : icr2 >>> 24,
-      logical: (icr & 0x800) !== 0,
-      wide,
-      shorthand: (icr >>> 18) & 3,
-    };
+  #send(icr: number, id: number): void {
     const m: ApicMessage = {
-      vector,
-      mode,
-      level: (icr & LEVEL) !== 0,
+      vector: icr & 0xff,
+      mode: (icr >>> 8) & 7,
+      level: (icr & 0x8000) !== 0,
       assert: (icr & 0x4000) !== 0,
     };
-    this.#p.send(this, m, to);
+    this.#p.send(this, m, { id, logical: (icr & 0x800) !== 0, shorthand: (icr >>> 18) & 3 });
   }
 
   // ---- as bytes ----------------------------------------------------------------------------------------------------
@@ -527,30 +393,42 @@ export class LocalApic {
     const out = new Uint8Array(APIC_BYTES);
     const v = new DataView(out.buffer);
     for (let reg = 0; reg < APIC_BYTES; reg += 16) v.setInt32(reg, this.#get(reg), true);
-    v.setInt32(Apic.CurrentCount, this.#left(), true);
+    v.setInt32(Apic.InitialCount, this.timer.initial | 0, true);
+    v.setInt32(Apic.CurrentCount, this.timer.current, true);
     v.setInt32(Apic.Ppr, this.ppr, true);
+    // without KVM_CAP_X2APIC_API ids are always where xAPIC has them
+    v.setInt32(Apic.Id, this.x2 ? this.#p.id << 24 : this.#get(Apic.Id), true);
     return out;
   }
-  /** KVM_SET_LAPIC: registers as they are given, but for the id and version; the timer goes on from the initial count. */
+  /** KVM_SET_LAPIC: registers as given, but for the version and x2APIC's ids; the timer goes on from its count. */
   setImage(bytes: Uint8Array): void {
     const v = new DataView(bytes.buffer, bytes.byteOffset, APIC_BYTES);
-    for (let reg = 0; reg < APIC_BYTES; reg += 16)
-      if (reg !== Apic.Version && reg !== Apic.LvtCmci) this.#set(reg, v.getInt32(reg, true));
-    if (this.#cmci) this.#set(Apic.LvtCmci, v.getInt32(Apic.LvtCmci, true));
-    const { id } = this.#p;
-    this.#set(Apic.Id, this.x2 ? id : id << 24);
-    this.#start();
-    this.#p.attend();
+    const version = this.#get(Apic.Version);
+    for (let reg = 0; reg < APIC_BYTES; reg += 16) this.#set(reg, v.getInt32(reg, true));
+    this.#set(Apic.Version, version);
+    this.#set(Apic.CurrentCount, 0);
+    this.#set(Apic.InitialCount, 0);
+    if (this.x2) {
+      this.#set(Apic.Id, this.#p.id);
+      this.#set(Apic.Ldr, x2Ldr(this.#p.id));
+    }
+    this.timer.setMode((this.#get(Apic.LvtTimer) & Lvt.TimerMode) >>> 17);
+    this.timer.resume(
+      v.getUint32(Apic.InitialCount, true),
+      this.#get(Apic.Divide),
+      v.getUint32(Apic.CurrentCount, true),
+    );
+    this.#setTpr(this.#get(Apic.Tpr));
   }
   /** For the vCPU's cell. */
   save(): Plain {
     return {
       regs: [...this.#regs],
       cmci: this.#cmci,
-      due: this.#due === Infinity ? -1 : this.#due,
-      period: this.#period,
-      deadline: [this.#deadline.lo, this.#deadline.hi],
-      errors: this.#errors,
+      timer: this.timer.save(),
+      pendingInit: this.pendingInit,
+      pendingSipi: this.pendingSipi,
+      sipiVector: this.sipiVector,
     };
   }
   /** For the vCPU's cell. */
@@ -558,23 +436,20 @@ export class LocalApic {
     const s = saved as unknown as {
       regs: number[];
       cmci: boolean;
-      due: number;
-      period: number;
-      deadline: [number, number];
-      errors: number;
+      timer: Plain;
+      pendingInit: boolean;
+      pendingSipi: boolean;
+      sipiVector: number;
     };
     this.#regs.set(s.regs);
     this.#cmci = s.cmci;
-    this.#due = s.due < 0 ? Infinity : s.due;
-    this.#period = s.period;
-    this.#deadline.lo = s.deadline[0];
-    this.#deadline.hi = s.deadline[1];
-    this.#errors = s.errors;
+    this.timer.restore(s.timer);
+    this.pendingInit = s.pendingInit;
+    this.pendingSipi = s.pendingSipi;
+    this.sipiVector = s.sipiVector;
+    this.#p.attend();
   }
 }
 
-const READABLE: ReadonlySet<number> = new Set([
-  ...[Apic.Id, Apic.Version, Apic.Tpr, Apic.Ldr, Apic.Spiv, Apic.Esr, Apic.Icr, Apic.InitialCount],
-  ...[Apic.LvtTimer, Apic.LvtThermal, Apic.LvtPerf, Apic.LvtLint0, Apic.LvtLint1, Apic.LvtError, Apic.Divide],
-  ...[Apic.Isr, Apic.Tmr, Apic.Irr].flatMap((base) => Array.from({ length: 8 }, (_, i) => base + 16 * i)),
-]);
+/** Logical destination in x2APIC mode: cluster in 31:16, a bit in 15:0. */
+const x2Ldr = (id: number): number => ((id >>> 4) << 16) | (1 << (id & 15));

@@ -2,11 +2,23 @@
 import type { Plain } from '@faultyard/core';
 
 /** Bytes of `struct kvm_pic_state`. */
-const STATE_BYTES = 16;
+export const PIC_STATE_BYTES = 16;
 /** Lines that may be level-triggered by ELCR: not 0 1 2 of the first, not 8 and 13. */
 const ELCR_MASK = [0xf8, 0xde] as const;
 
-/** One 8259. */
+/** What the pair needs of the chip. */
+export interface PicPlace {
+  /** INTR changed. */
+  changed(): void;
+  /** The interrupt of a line (0 to 15) was ended. */
+  acknowledged(line: number): void;
+  /** A line was masked or unmasked. */
+  maskChanged(line: number, masked: boolean): void;
+  /** Whether some vCPU listens to the pair. */
+  listened(): boolean;
+}
+
+/** One 8259. As KVM's, it knows special mask mode, but does not act on it. */
 class Chip {
   lastIrr = 0;
   irr = 0;
@@ -18,6 +30,7 @@ class Chip {
   readRegister = 0;
   poll = 0;
   specialMask = 0;
+  /** ICW that is expected next at the odd port, less 1; 0: OCW1. */
   initState = 0;
   autoEoi = 0;
   rotateOnAutoEoi = 0;
@@ -25,30 +38,17 @@ class Chip {
   init4 = 0;
   elcr = 0;
   readonly elcrMask: number;
+  /** Number of its first line. */
+  readonly #first: number;
+  readonly #p: PicPlace;
 
-  constructor(elcrMask: number) {
+  constructor(first: number, elcrMask: number, p: PicPlace) {
+    this.#first = first;
     this.elcrMask = elcrMask;
-  }
-  /** ICW1, or RESET with `all`. */
-  reset(all: boolean): void {
-    this.lastIrr = 0;
-    this.irr &= all ? 0 : this.elcr;
-    this.imr = 0;
-    this.isr = 0;
-    this.priorityAdd = 0;
-    this.base = 0;
-    this.readRegister = 0;
-    this.poll = 0;
-    this.specialMask = 0;
-    this.initState = 0;
-    this.autoEoi = 0;
-    this.rotateOnAutoEoi = 0;
-    this.specialNested = 0;
-    this.init4 = 0;
-    if (all) this.elcr = 0;
+    this.#p = p;
   }
   /** Position in priority order of the highest bit of a mask; 8 for none. */
-  priority(mask: number): number {
+  #priority(mask: number): number {
     if (mask === 0) return 8;
     let p = 0;
     while (!(mask & (1 << ((p + this.priorityAdd) & 7)))) p++;
@@ -77,27 +77,29 @@ class Chip {
     return this.imr & bit ? -1 : news;
   }
   /** Line that wants service and may have it, or -1. */
-  wanted(first: boolean): number {
-    const p = this.priority(this.irr & ~this.imr);
+  get wanted(): number {
+    const p = this.#priority(this.irr & ~this.imr);
     if (p === 8) return -1;
-    let mask = this.isr;
-    if (this.specialMask) mask &= ~this.imr;
     // special fully nested mode: the second controller may interrupt itself
-    if (this.specialNested && first) mask &= ~4;
-    return p < this.priority(mask) ? (p + this.priorityAdd) & 7 : -1;
+    const mask = this.specialNested && this.#first === 0 ? this.isr & ~4 : this.isr;
+    return p < this.#priority(mask) ? (p + this.priorityAdd) & 7 : -1;
   }
   /** Interrupt acknowledge. */
   take(line: number): void {
     this.isr |= 1 << line;
     if (!(this.elcr & (1 << line))) this.irr &= ~(1 << line);
-    if (this.autoEoi) {
-      if (this.rotateOnAutoEoi) this.priorityAdd = (line + 1) & 7;
-      this.isr &= ~(1 << line);
-    }
+    if (!this.autoEoi) return;
+    if (this.rotateOnAutoEoi) this.priorityAdd = (line + 1) & 7;
+    this.end(line);
+  }
+  /** The interrupt of a line is over (pic_clear_isr). */
+  end(line: number): void {
+    this.isr &= ~(1 << line);
+    this.#p.acknowledged(this.#first + line);
   }
   write(port: number, v: number): void {
     if (port === 0) this.#command(v);
-    else if (this.initState === 0) this.imr = v;
+    else if (this.initState === 0) this.#mask(v);
     else if (this.initState === 1) {
       this.base = v & 0xf8;
       this.initState = 2;
@@ -108,44 +110,53 @@ class Chip {
       this.initState = 0;
     }
   }
+  #mask(v: number): void {
+    const changed = this.imr ^ v;
+    this.imr = v;
+    for (let line = 0; line < 8; line++)
+      if (changed & (1 << line)) this.#p.maskChanged(this.#first + line, (v & (1 << line)) !== 0);
+  }
   #command(v: number): void {
-    if (v & 0x10) {
-      this.reset(false);
-      this.init4 = v & 1;
-      this.initState = 1;
-    } else if (v & 0x08) {
+    if (v & 0x10) this.#initialize(v);
+    else if (v & 0x08) {
       if (v & 0x04) this.poll = 1;
       if (v & 0x02) this.readRegister = v & 1;
       if (v & 0x40) this.specialMask = (v >>> 5) & 1;
     } else this.#end(v);
   }
+  /** ICW1 (kvm_pic_reset): edges that waited are dropped, and count as acknowledged if anybody listens. */
+  #initialize(v: number): void {
+    this.init4 = v & 1;
+    const edges = this.irr & ~this.elcr;
+    this.lastIrr = 0;
+    this.irr &= this.elcr;
+    this.imr = 0;
+    this.priorityAdd = 0;
+    this.specialMask = 0;
+    this.readRegister = 0;
+    if (!this.init4) {
+      this.specialNested = 0;
+      this.autoEoi = 0;
+    }
+    this.initState = 1;
+    if (!this.#p.listened()) return;
+    for (let line = 0; line < 8; line++) if (edges & (1 << line)) this.end(line);
+  }
   #end(v: number): void {
     const command = v >>> 5;
     const line = v & 7;
-    switch (command) {
-      case 0:
-      case 4:
-        this.rotateOnAutoEoi = command >>> 2;
-        break;
-      case 1:
-      case 5: {
-        const p = this.priority(this.isr);
-        if (p === 8) break;
-        const at = (p + this.priorityAdd) & 7;
-        this.isr &= ~(1 << at);
-        if (command === 5) this.priorityAdd = (at + 1) & 7;
-        break;
-      }
-      case 3:
-        this.isr &= ~(1 << line);
-        break;
-      case 6:
-        this.priorityAdd = (line + 1) & 7;
-        break;
-      case 7:
-        this.isr &= ~(1 << line);
-        this.priorityAdd = (line + 1) & 7;
-        break;
+    if (command === 0 || command === 4) this.rotateOnAutoEoi = command >>> 2;
+    else if (command === 1 || command === 5) {
+      const p = this.#priority(this.isr);
+      if (p === 8) return;
+      const at = (p + this.priorityAdd) & 7;
+      if (command === 5) this.priorityAdd = (at + 1) & 7;
+      this.end(at);
+    } else if (command === 3) this.end(line);
+    else if (command === 6) this.priorityAdd = (line + 1) & 7;
+    else if (command === 7) {
+      this.priorityAdd = (line + 1) & 7;
+      this.end(line);
     }
   }
   read(port: number): number {
@@ -154,24 +165,9 @@ class Chip {
   }
 
   image(): Uint8Array {
-    return Uint8Array.of(
-      this.lastIrr,
-      this.irr,
-      this.imr,
-      this.isr,
-      this.priorityAdd,
-      this.base,
-      this.readRegister,
-      this.poll,
-      this.specialMask,
-      this.initState,
-      this.autoEoi,
-      this.rotateOnAutoEoi,
-      this.specialNested,
-      this.init4,
-      this.elcr,
-      this.elcrMask,
-    );
+    const s = [this.lastIrr, this.irr, this.imr, this.isr, this.priorityAdd, this.base, this.readRegister];
+    s.push(this.poll, this.specialMask, this.initState, this.autoEoi, this.rotateOnAutoEoi);
+    return Uint8Array.of(...s, this.specialNested, this.init4, this.elcr, this.elcrMask);
   }
   setImage(b: Uint8Array): void {
     const at = (i: number): number => b[i] ?? 0;
@@ -195,32 +191,27 @@ class Chip {
 
 /** Two 8259s, the second on line 2 of the first. */
 export class Pic {
-  readonly #first: Chip = new Chip(ELCR_MASK[0]);
-  readonly #second: Chip = new Chip(ELCR_MASK[1]);
+  readonly #first: Chip;
+  readonly #second: Chip;
   /** INTR of the pair. */
   output = false;
-  readonly #changed: () => void;
+  readonly #p: PicPlace;
 
-  /** @param changed INTR changed. */
-  constructor(changed: () => void) {
-    this.#changed = changed;
-  }
-  /** RESET. */
-  reset(): void {
-    this.#first.reset(true);
-    this.#second.reset(true);
-    this.#update();
+  constructor(p: PicPlace) {
+    this.#p = p;
+    this.#first = new Chip(0, ELCR_MASK[0], p);
+    this.#second = new Chip(8, ELCR_MASK[1], p);
   }
   #update(): void {
-    if (this.#second.wanted(false) >= 0) {
+    if (this.#second.wanted >= 0) {
       // an edge on the cascade line
       this.#first.setLine(2, true);
       this.#first.setLine(2, false);
     }
-    const output = this.#first.wanted(true) >= 0;
+    const output = this.#first.wanted >= 0;
     if (output === this.output) return;
     this.output = output;
-    this.#changed();
+    this.#p.changed();
   }
   /** A line (0 to 15); what `IrqChip.setLine` says of it. */
   setLine(line: number, level: boolean): number {
@@ -230,22 +221,21 @@ export class Pic {
   }
   /** The interrupt acknowledge cycles: the vector; a request that went away is spurious, line 7. */
   acknowledge(): number {
-    let line = this.#first.wanted(true);
-    let vector: number;
-    if (line < 0) vector = this.#first.base + 7;
-    else if (line === 2) {
-      let other = this.#second.wanted(false);
-      if (other < 0) other = 7;
-      else this.#second.take(other);
-      vector = this.#second.base + other;
-      this.#first.take(2);
-    } else {
-      this.#first.take(line);
-      vector = this.#first.base + line;
-    }
-    line = 0;
+    const vector = this.#take();
     this.#update();
     return vector;
+  }
+  #take(): number {
+    const first = this.#first;
+    const second = this.#second;
+    const line = first.wanted;
+    if (line < 0) return first.base + 7;
+    first.take(line);
+    if (line !== 2) return first.base + line;
+    const other = second.wanted;
+    if (other < 0) return second.base + 7;
+    second.take(other);
+    return second.base + other;
   }
 
   /** Ports 20h 21h A0h A1h, and ELCR at 4D0h 4D1h. */
@@ -253,25 +243,31 @@ export class Pic {
     if (port === 0x4d0) return this.#first.elcr;
     if (port === 0x4d1) return this.#second.elcr;
     const chip = port < 0x80 ? this.#first : this.#second;
-    if (!chip.poll) return chip.read(port & 1);
+    return chip.poll ? this.#poll(chip) : chip.read(port & 1);
+  }
+  /** The read after a poll command acknowledges; KVM does not set bit 7 (pic_poll_read). */
+  #poll(chip: Chip): number {
     chip.poll = 0;
-    const line = chip.wanted(chip === this.#first);
-    if (line < 0) return 0x07;
-    if (chip === this.#second) {
-      this.#first.isr &= ~4;
-      this.#first.irr &= ~4;
+    const line = chip.wanted;
+    if (line >= 0) {
+      if (chip === this.#second) {
+        this.#first.isr &= ~4;
+        this.#first.irr &= ~4;
+      }
+      chip.irr &= ~(1 << line);
+      chip.end(line);
     }
-    chip.irr &= ~(1 << line);
-    chip.isr &= ~(1 << line);
     this.#update();
-    return line | 0x80;
+    return line < 0 ? 7 : line;
   }
   /** Writes a port. */
   write(port: number, v: number): void {
     if (port === 0x4d0) this.#first.elcr = v & this.#first.elcrMask;
     else if (port === 0x4d1) this.#second.elcr = v & this.#second.elcrMask;
-    else (port < 0x80 ? this.#first : this.#second).write(port & 1, v & 0xff);
-    this.#update();
+    else {
+      (port < 0x80 ? this.#first : this.#second).write(port & 1, v & 0xff);
+      this.#update();
+    }
   }
 
   /** `struct kvm_pic_state` of chip 0 or 1: 16 bytes. */
@@ -280,7 +276,7 @@ export class Pic {
   }
   /** KVM_SET_IRQCHIP. */
   setImage(chip: 0 | 1, bytes: Uint8Array): void {
-    (chip === 0 ? this.#first : this.#second).setImage(bytes.subarray(0, STATE_BYTES));
+    (chip === 0 ? this.#first : this.#second).setImage(bytes.subarray(0, PIC_STATE_BYTES));
     this.#update();
   }
   /** For the VM's cell. */
@@ -292,6 +288,6 @@ export class Pic {
     const [first, second] = saved as unknown as [Uint8Array, Uint8Array];
     this.#first.setImage(first);
     this.#second.setImage(second);
-    this.output = this.#first.wanted(true) >= 0;
+    this.output = this.#first.wanted >= 0;
   }
 }

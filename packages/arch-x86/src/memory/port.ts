@@ -423,12 +423,12 @@ export class X86Port implements AccessPort {
 
   deviceLoad(gpa: number, size: number, a: AccessInfo, value: Pair): number {
     if (this.emulating) return this.emulating.load(gpa, size, value) < 0 ? this.#noDevice(gpa, a) : 0;
-    if (this.#p.bus.load(gpa, size, this.#p.vcpu, value)) return 0;
+    if (this.#p.bus.loadInside(gpa, size, this.#p.vcpu, value)) return 0;
     return this.#toUserspace(gpa, size, a, false, 0, 0);
   }
   deviceStore(gpa: number, size: number, a: AccessInfo, lo: number, hi: number): number {
     if (this.emulating) return this.emulating.store(gpa, size, lo, hi);
-    if (this.#p.bus.store(gpa, size, this.#p.vcpu, lo, hi)) return 0;
+    if (this.#p.bus.storeInside(gpa, size, this.#p.vcpu, lo, hi)) return 0;
     return this.#toUserspace(gpa, size, a, true, lo, hi);
   }
   /** Fills the device access for an exit, in case that is all there is to the instruction. */

@@ -60,12 +60,14 @@ function writeApicBase(a: MsrAccess): MsrResultCode {
   const x2 = a.vcpu.cpuid.has('x2apic');
   if (beyondPhysical(a) || a.lo & (x2 ? 0x2ff : 0x6ff)) return MsrResult.Refused;
   const mode = (v: number): number => (v >>> 10) & 3;
-  const from = mode(a.vcpu.state.sysLo(SR.APIC_BASE));
+  const old = a.vcpu.apicBase;
+  const from = mode(old);
   const to = mode(a.lo);
   // invalid: x2APIC without enable; x2APIC -> xAPIC, disabled -> x2APIC
   if (to === 1) return MsrResult.Refused;
   if (!a.host && ((from === 3 && to === 2) || (from === 0 && to === 3))) return MsrResult.Refused;
   a.vcpu.state.setSys(SR.APIC_BASE, a.lo, a.hi);
+  a.vcpu.apic?.baseChanged(old);
   return MsrResult.Ok;
 }
 

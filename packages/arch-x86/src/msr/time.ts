@@ -1,7 +1,6 @@
 /** Time-stamp counter, its adjustment and its companion. */
 import { SR } from '../state.ts';
 import { type MsrAccess, type MsrDef, MsrResult, type MsrResultCode } from './def.ts';
-import { constant, ignored } from './rules.ts';
 
 /** A guest's write moves TSC_ADJUST by as much as the TSC (SDM volume 3, 19.17.3); the host's does not. */
 function writeTsc(a: MsrAccess): MsrResultCode {
@@ -72,13 +71,5 @@ export const TIME_MSRS: readonly MsrDef[] = [
       a.hi = 0;
       return MsrResult.Ok;
     },
-  },
-  {
-    index: 0x6e0,
-    name: 'TSC_DEADLINE',
-    doc: 'Deadline of the APIC timer; without an APIC in the kernel reads 0, ignores writes',
-    listed: true,
-    read: constant(0),
-    write: ignored,
   },
 ];

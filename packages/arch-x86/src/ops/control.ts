@@ -1,5 +1,6 @@
 /** KVM_GET/SET_DEBUGREGS, KVM_GET/SET_MP_STATE, KVM_GET/SET_TSC_KHZ, KVM_TRANSLATE (arch/x86/kvm/x86.c). */
 import { KvmError, type OpCodec, type OpDef, type Vcpu } from '@faultyard/core';
+import { acceptStartup } from '../irqchip/placing.ts';
 import { high, join, low, SR } from '../state.ts';
 import type { X86Vcpu } from '../vcpu.ts';
 
@@ -77,11 +78,17 @@ function setDebugregs(v: X86Vcpu, d: KvmDebugregs): 0 {
 
 function setMpState(v: X86Vcpu, mpState: number): 0 {
   const states: readonly number[] = Object.values(MpState);
-  const alone = v.events.source === undefined;
-  if (!states.includes(mpState) || (alone && mpState !== MpState.Runnable))
+  const { apic } = v;
+  if (!states.includes(mpState) || (apic === undefined && mpState !== MpState.Runnable))
     throw new KvmError('KVM_SET_MP_STATE', 'EINVAL', `state ${mpState} is not one of this vCPU`);
-  v.mpState = mpState === MpState.Halted ? MpState.Runnable : mpState;
-  v.waiting = mpState === MpState.Halted;
+  // obsolete: it is waiting for SIPI, with one pending
+  const sipi = mpState === MpState.SipiReceived;
+  if ((sipi || mpState === MpState.InitReceived) && !v.events.initAllowed())
+    throw new KvmError('KVM_SET_MP_STATE', 'EINVAL', 'the vCPU holds INIT back');
+  if (sipi && apic) apic.pendingSipi = true;
+  v.waiting = mpState === MpState.Halted || mpState === MpState.ApResetHold;
+  v.mpState = sipi ? MpState.InitReceived : v.waiting ? MpState.Runnable : mpState;
+  v.attend();
   return 0;
 }
 
@@ -170,7 +177,10 @@ export const CONTROL_OPS: readonly [
     on: 'vcpu',
     cap: 'mp-state',
     codec: getMpCodec,
-    run: (v) => (of(v).waiting ? MpState.Halted : of(v).mpState),
+    run: (v) => {
+      acceptStartup(of(v));
+      return of(v).waiting ? MpState.Halted : of(v).mpState;
+    },
   },
   {
     name: 'set-mp-state',
@@ -199,6 +209,7 @@ export const CONTROL_OPS: readonly [
     immediate: (n) => ({ khz: Number(BigInt.asUintN(32, n)) }),
     run: (v, { khz }) => {
       of(v).tsc.khz = khz || of(v).model.tscKhz;
+      of(v).apic?.timer.tscChanged();
       return 0;
     },
   },

@@ -172,6 +172,7 @@ function setCommon(kvm: string, v: X86Vcpu, r: KvmSregsCommon): void {
     s.setSys(limit, r[name].limit & 0xffff, 0);
   }
   for (const [name, n] of CONTROLS) if (name !== 'apicBase') s.setSys(n, low(r[name]), high(r[name]));
+  v.apic?.setCr8(low(r.cr8));
   s.setSys(SR.CR0, s.cr0 | CR0.ET, 0);
   for (const [name, n] of SEGMENTS) fromKvm(s.segment(n), r[name]);
   s.cpl = r.ss.dpl & 3;

@@ -214,6 +214,7 @@ function writeCr8(m: Machine, lo: number, hi: number, length: number): NextStep 
   const old = s.sysLo(SR.CR8);
   s.advance(length);
   s.setSys(SR.CR8, lo, 0);
+  m.apic?.setCr8(lo);
   written(m, 8);
   m.attend();
   return m.events.source === undefined && lo < old
