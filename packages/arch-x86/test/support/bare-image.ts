@@ -97,7 +97,10 @@ function reach(c: Case): readonly (readonly [address: number, value: number])[] 
   const paging = pagingOf(c);
   if (cplOf(c) === 0 || paging === 'none' || widthOf(c.mode) !== 16) return [];
   if (c.mode !== 'v86')
-    return [SEL.code16u, SEL.data16u].map((s, n) => [AT.gdt + (s & ~7) + 4, descriptor(n ? 0xf3 : 0xfb, 0xffff, 0, (n ? AT.data16 : AT.code16) + USER)[1]]);
+    return [SEL.code16u, SEL.data16u].map((s, n) => [
+      AT.gdt + (s & ~7) + 4,
+      descriptor(n ? 0xf3 : 0xfb, 0xffff, 0, (n ? AT.data16 : AT.code16) + USER)[1],
+    ]);
   if (paging === 'pae') return [[TABLE.pd, 0xe7]];
   return [AT.code16, AT.stack0 - 0x1000, AT.data].map((a) => [TABLE.pt32 + 4 * (a >>> 12), a | 0x67]);
 }
@@ -108,7 +111,8 @@ function encode(c: Case, address: number): Uint8Array {
   const out = new Uint8Array(CASE.lists + poke.length * 8 + msr.length * 12);
   const dv = new DataView(out.buffer);
   const put = (at: number, v: number): void => dv.setUint32(at, v >>> 0, true);
-  const put64 = (at: number, v: number | bigint): void => dv.setBigUint64(at, BigInt.asUintN(64, BigInt(v)), true);
+  const put64 = (at: number, v: number | bigint): void =>
+    dv.setBigUint64(at, BigInt.asUintN(64, BigInt(v)), true);
   const paging = pagingOf(c);
   const [cs, ss, ds] = selectors(c);
   const user = cplOf(c) === 3;
@@ -154,14 +158,14 @@ export interface Image {
 
 /** Assembles an image. */
 export function bareImage(codes: Codes, cases: readonly Case[]): Image {
-  const half = assemble(program16(codes[16] ?? {}), { origin: 0, bits: 16 });
-  const prefixed = (width: 32 | 64): Record<string, string> =>
+  const prefixed = (width: 16 | 32 | 64): Record<string, string> =>
     Object.fromEntries(Object.entries(codes[width] ?? {}).map(([n, t]) => [`c${width}_${n}`, t]));
+  const half = assemble(program16(prefixed(16)), { origin: 0, bits: 16 });
   const main = assemble(program(half, prefixed(32), prefixed(64)), { origin: AT.image, bits: 32 });
   if (AT.image + main.bytes.length > AT.tables) throw new Error('the program is too long');
   const list = cases.map((c) => {
     const width = widthOf(c.mode);
-    const address = width === 16 ? half.symbols[c.code] : main.symbols[`c${width}_${c.code}`];
+    const address = (width === 16 ? half : main).symbols[`c${width}_${c.code}`];
     if (address === undefined) throw new Error(`no ${width}-bit code ${c.code}`);
     return encode(c, Number(address));
   });

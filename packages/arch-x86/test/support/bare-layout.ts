@@ -61,7 +61,12 @@ export const TABLE = {
 } as const;
 
 /** Linear address that the test tables map, by paging mode. */
-export const TEST_PAGE = { '32': 0x4000_0000n, pae: 0x4000_0000n, '4': 0x80_0000_0000n, '5': 0x1_0000_0000_0000n } as const;
+export const TEST_PAGE = {
+  '32': 0x4000_0000n,
+  pae: 0x4000_0000n,
+  '4': 0x80_0000_0000n,
+  '5': 0x1_0000_0000_0000n,
+} as const;
 
 /** Selectors of the GDT. `a` and `b` are the case's own; `a2` and `b2` their upper halves. */
 export const SEL = {
@@ -94,10 +99,16 @@ export const SEL = {
 export const GDT_BYTES = 0x100;
 
 /** A descriptor's two doublewords. `access`: P, DPL, S and type; `flags`: G, D, L, AVL. */
-export function descriptor(access: number, limit = 0xf_ffff, flags = 0xc, base = 0): readonly [number, number] {
+export function descriptor(
+  access: number,
+  limit = 0xf_ffff,
+  flags = 0xc,
+  base = 0,
+): readonly [number, number] {
   return [
     ((base << 16) | (limit & 0xffff)) >>> 0,
-    (((base >>> 16) & 0xff) | (access << 8) | (limit & 0xf_0000) | (flags << 20) | (base & 0xff00_0000)) >>> 0,
+    (((base >>> 16) & 0xff) | (access << 8) | (limit & 0xf_0000) | (flags << 20) | (base & 0xff00_0000)) >>>
+      0,
   ];
 }
 /** A gate's two doublewords. */
@@ -136,7 +147,22 @@ export const ENV = { protected: 0, long: 1, real: 2 } as const;
 export const FIELDS = [
   ...['vector', 'error', 'rip', 'rip.hi', 'cs', 'rflags', 'rsp', 'rsp.hi', 'ss', 'ds:es', 'fs:gs'],
   ...['cr2', 'cr2.hi', 'dr6', 'cr0', 'cr4', 'efer'],
-  ...['rax', 'rax.hi', 'rbx', 'rbx.hi', 'rcx', 'rcx.hi', 'rdx', 'rdx.hi', 'rsi', 'rsi.hi', 'rdi', 'rdi.hi', 'rbp', 'rbp.hi'],
+  ...[
+    'rax',
+    'rax.hi',
+    'rbx',
+    'rbx.hi',
+    'rcx',
+    'rcx.hi',
+    'rdx',
+    'rdx.hi',
+    'rsi',
+    'rsi.hi',
+    'rdi',
+    'rdi.hi',
+    'rbp',
+    'rbp.hi',
+  ],
   ...['frame', 'frame.hi', 'tr:ldtr', 'watch0', 'watch1', 'watch2', 'watch3', 'inner ss', 'dr7'],
 ] as const;
 /** Name of a record's field. */

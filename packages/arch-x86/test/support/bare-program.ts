@@ -2,7 +2,18 @@
  * The program of bare-metal case images: it puts the processor into each case's state, and its handlers (16, 32 and 64
  * bits wide) write down what comes of it. See `bare-image.ts` for what a case is.
  */
-import { AT, CASE, descriptor, field, GDT_BYTES, MAPPED, RECORD, SEL, SHUTDOWN, TABLE } from './bare-layout.ts';
+import {
+  AT,
+  CASE,
+  descriptor,
+  field,
+  GDT_BYTES,
+  MAPPED,
+  RECORD,
+  SEL,
+  SHUTDOWN,
+  TABLE,
+} from './bare-layout.ts';
 
 /** Variables that outlive a reset, in doublewords from AT.kept. */
 const KEPT = {
@@ -449,35 +460,37 @@ common32: // on the stack: vector, error code, EIP, CS, EFLAGS, and SS:ESP, and 
   movzx eax, byte ptr [esp + 48]
   mov dword ptr [${raw('vector')}], eax
 ${[
-    ['error', 52],
-    ['rip', 56],
-    ['cs', 60],
-    ['rflags', 64],
-    ['rax', 28],
-    ['rbx', 16],
-    ['rcx', 24],
-    ['rdx', 20],
-    ['rsi', 4],
-    ['rdi', 0],
-    ['rbp', 8],
-  ]
-    .map(([f, o]) => `  mov eax, dword ptr [esp + ${o}]\n  mov dword ptr [${raw(f as 'rip')}], eax`)
-    .join('\n')}
+  ['error', 52],
+  ['rip', 56],
+  ['cs', 60],
+  ['rflags', 64],
+  ['rax', 28],
+  ['rbx', 16],
+  ['rcx', 24],
+  ['rdx', 20],
+  ['rsi', 4],
+  ['rdi', 0],
+  ['rbp', 8],
+]
+  .map(([f, o]) => `  mov eax, dword ptr [esp + ${o}]\n  mov dword ptr [${raw(f as 'rip')}], eax`)
+  .join('\n')}
   mov word ptr [${raw('inner ss')}], ss
   lea eax, [esp + 68]
   mov dword ptr [${raw('rsp')}], eax
   mov word ptr [${raw('ss')}], ss
 ${(['ds:es', 'fs:gs'] as const)
-    .flatMap((f, k) => [0, 2].map((h) => `  mov ax, word ptr [esp + ${44 - 8 * k - 2 * h}]\n  mov word ptr [${raw(f) + h}], ax`))
-    .join('\n')}
+  .flatMap((f, k) =>
+    [0, 2].map((h) => `  mov ax, word ptr [esp + ${44 - 8 * k - 2 * h}]\n  mov word ptr [${raw(f) + h}], ax`),
+  )
+  .join('\n')}
   test byte ptr [esp + 66], 2
   jz 1f
 ${[80, 76, 84, 88]
-    .map((o, k) => {
-      const f = raw(k < 2 ? 'ds:es' : 'fs:gs') + (k % 2) * 2;
-      return `  mov ax, word ptr [esp + ${o}]\n  mov word ptr [${f}], ax`;
-    })
-    .join('\n')}
+  .map((o, k) => {
+    const f = raw(k < 2 ? 'ds:es' : 'fs:gs') + (k % 2) * 2;
+    return `  mov ax, word ptr [esp + ${o}]\n  mov word ptr [${f}], ax`;
+  })
+  .join('\n')}
   jmp 2f
 1: test byte ptr [esp + 60], 3
   jz 3f
@@ -549,6 +562,9 @@ end: // flat protected mode without paging
   mov ebp, dword ptr [${KEPT.at}]
   mov edx, ${raw('watch0')}
   xor ecx, ecx
+  // a reset brought the image's memory back
+  cmp byte ptr [${raw('vector')}], ${SHUTDOWN}
+  je 3f
 1: mov esi, dword ptr ds:[ebp + ecx * 4 + ${CASE.watch}]
   test esi, esi
   jz 2f
@@ -557,7 +573,7 @@ end: // flat protected mode without paging
 2: inc ecx
   cmp ecx, 4
   jb 1b
-  mov esi, ${KEPT.raw}
+3: mov esi, ${KEPT.raw}
   mov edi, dword ptr [${KEPT.result}]
   mov ebx, edi
   mov ecx, ${RECORD / 4}
@@ -614,18 +630,18 @@ enter_long:
 1: mov ax, ${SEL.tss64}
   ltr ax
   lidt [idtr64]
-  mov eax, dword ptr ${at('ss')}
+  mov eax, dword ptr [rbp + ${CASE.ss}]
   push rax
-  push qword ptr ${at('rsp')}
-  mov eax, dword ptr ${at('rflags')}
+  push qword ptr [rbp + ${CASE.rsp}]
+  mov eax, dword ptr [rbp + ${CASE.rflags}]
   push rax
-  mov eax, dword ptr ${at('cs')}
+  mov eax, dword ptr [rbp + ${CASE.cs}]
   push rax
-  push qword ptr ${at('rip')}
-  mov eax, dword ptr ${at('ds')}
+  push qword ptr [rbp + ${CASE.rip}]
+  mov eax, dword ptr [rbp + ${CASE.ds}]
   mov ds, ax
   mov es, ax
-${GPRS.map((r, n) => `  mov r${r}, qword ptr ${at('gprs', 8 * n)}`).join('\n')}
+${GPRS.map((r, n) => `  mov r${r}, qword ptr [rbp + ${CASE.gprs + 8 * n}]`).join('\n')}
 enter_iretq:
   iretq
 common64: // on the stack: vector, error code, RIP, CS, RFLAGS, RSP, SS

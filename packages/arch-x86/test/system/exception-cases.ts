@@ -192,6 +192,7 @@ function gates(): Case[] {
   const idt32 = (vector: number, selector: number, access: number): [number, number][] => {
     const [lo, hi] = gate(selector, AT.landing, access);
     return [
+      [AT.code16 + AT.landing, 0x0b0f],
       [AT.idt32 + vector * 8, lo],
       [AT.idt32 + vector * 8 + 4, hi],
     ];
@@ -199,6 +200,7 @@ function gates(): Case[] {
   const idt64 = (vector: number, selector: number, access: number, ist = 0, high = 0): [number, number][] => {
     const [lo, hi] = gate(selector, AT.landing, access, ist);
     return [
+      [AT.code16 + AT.landing, 0x0b0f],
       [AT.idt64 + vector * 16, lo],
       [AT.idt64 + vector * 16 + 4, hi],
       [AT.idt64 + vector * 16 + 8, high],

@@ -10,6 +10,8 @@ export interface Suite {
   readonly what: string;
   readonly codes: Codes;
   readonly cases: () => readonly Case[];
+  /** Its cases at CPL 3 of long mode need only what a processor does without its kernel. */
+  readonly user?: boolean;
   /** Which others it is compared with. Default both. */
   readonly with?: readonly Other[];
 }
@@ -18,13 +20,13 @@ export interface Suite {
 export type Other = 'qemu' | 'kvm';
 
 /** `-cpu` of QEMU: everything its translator can do, as an AMD processor. */
-export const QEMU_CPU = 'max,vendor=AuthenticAMD,la57=on';
+export const QEMU_CPU = 'max,vendor=AuthenticAMD,la57=on,monitor=off';
 
 /** The processor that is like QEMU's: AMD, 40 bits of physical address. */
 const LIKE_QEMU: X86PluginOptions = {
   model: 'zen3',
   physicalBits: 40,
-  features: { la57: true, pcid: false, invpcid: false, pku: true, umip: true },
+  features: { la57: true, pcid: false, invpcid: false, pku: true, umip: true, rdpid: false },
 };
 /** The processor that is like the recorded KVM's: Intel, with what KVM supported there. */
 const LIKE_KVM: X86PluginOptions = {

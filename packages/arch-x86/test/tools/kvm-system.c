@@ -1,9 +1,10 @@
 /*
  * Runs an image of many cases (support/bare-image.ts) on real KVM: kvm-system IMAGE OUT
  * Memory is 32 MiB at 0; the image lies at 1 MiB and starts at the entry of its multiboot header, in flat 32-bit protected
- * mode. CPUID is what KVM supports; with a third argument it is printed instead. Port 3FDh ends the run: all cases are
- * through, and the records go to OUT.
- * Behind the multiboot header the image says where it goes on after a case without an exception (EAX: FFh shutdown, FEh
+ * mode. CPUID is what KVM supports. Port 3FDh ends the run: all cases are through, and the records go to OUT.
+ * With a third argument, an address, the image is a plain one, and OUT gets what lies there (a length, then that many bytes)
+ * when it asks port 3FDh or writes to port F4h; standard output tells how it ended.
+ * Otherwise, behind the multiboot header the image says where it goes on after a case without an exception (EAX: FFh shutdown, FEh
  * KVM cannot emulate an instruction), where its IRETD into a case is, and where its records are. KVM's emulator has no IRETD
  * outside of real mode, so that one is carried out here.
  * Exit status 2: there is no KVM.
@@ -172,6 +173,9 @@ int main(int argc, char **argv)
 		die("an image this short", 1);
 	fclose(f);
 	unsigned start = word(IMAGE + 28), failed = word(IMAGE + 32), enter = word(IMAGE + 36), results = word(IMAGE + 44);
+	int plain = argc > 3;
+	if (plain)
+		results = strtoul(argv[3], 0, 0);
 	ioctl(vm, KVM_SET_TSS_ADDR, 0xfffbd000);
 	struct kvm_userspace_memory_region region = {
 		.slot = 0, .guest_phys_addr = 0, .memory_size = MEMORY, .userspace_addr = (unsigned long)memory,
@@ -181,7 +185,7 @@ int main(int argc, char **argv)
 	int vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
 	if (vcpu < 0)
 		die("KVM_CREATE_VCPU", 1);
-	cpuid(kvm, vcpu, argc > 3);
+	cpuid(kvm, vcpu, getenv("KVM_SYSTEM_CPUID") != 0);
 	int size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
 	struct kvm_run *run = mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
 	if (run == MAP_FAILED)
@@ -207,6 +211,8 @@ int main(int argc, char **argv)
 				memset(data, 0xff, run->io.size * run->io.count);
 			if (run->io.port == 0x3fd && run->io.direction == KVM_EXIT_IO_IN)
 				break;
+			if (plain && run->io.port == 0xf4)
+				break;
 			continue;
 		}
 		if (reason == KVM_EXIT_MMIO) {
@@ -222,6 +228,10 @@ int main(int argc, char **argv)
 			iretd(vcpu);
 			continue;
 		}
+		if (plain) {
+			printf("reason %u at %llx\n", reason, regs.rip);
+			break;
+		}
 		/* the image's own code fails: give up */
 		still = word(0x7ff00c) == last ? still + 1 : 0;
 		last = word(0x7ff00c);
@@ -234,7 +244,8 @@ int main(int argc, char **argv)
 	FILE *out = fopen(argv[2], "wb");
 	if (!out)
 		die(argv[2], 1);
-	fwrite(memory + results, 1, word(results) + 4, out);
+	unsigned length = word(results);
+	fwrite(memory + results, 1, length < MEMORY - results - 4 ? length + 4 : 4, out);
 	fclose(out);
 	return 0;
 }
