@@ -5,6 +5,9 @@
 import * as arm64 from '@faultyard/arch-arm64';
 import * as x86 from '@faultyard/arch-x86';
 import * as core from '@faultyard/core';
+import * as mce from '@faultyard/plugin-mce';
+import * as mceScenarios from '@faultyard/plugin-mce/scenarios';
+import * as mceVmm from '@faultyard/plugin-mce/vmm';
 import * as sea from '@faultyard/plugin-sea';
 import * as seaScenarios from '@faultyard/plugin-sea/scenarios';
 import * as seaVmm from '@faultyard/plugin-sea/vmm';
@@ -41,5 +44,6 @@ export const BUILTIN: readonly LoadedPackage[] = [
   { specifier: '@faultyard/vmm', main: vmm, globals: [] },
   { specifier: '@faultyard/arch-arm64', main: arm64, globals: [], architectures: [arm64Architecture] },
   { specifier: '@faultyard/arch-x86', main: x86, globals: [], architectures: [x86Architecture] },
+  { specifier: '@faultyard/plugin-mce', main: mce, globals: ['mce'], vmm: mceVmm, scenarios: mceScenarios },
   { specifier: '@faultyard/plugin-sea', main: sea, globals: ['sea'], vmm: seaVmm, scenarios: seaScenarios },
 ];
