@@ -5,11 +5,11 @@
  */
 import { Code, type Instruction, Mnemonic } from 'iced-x86';
 import { FL } from '../isa/flags.ts';
-import { R, Seg, type SegNumber } from '../isa/layout.ts';
+import { R, SEG_BASE, Seg, type SegNumber } from '../isa/layout.ts';
 import type { Machine } from '../machine.ts';
 import { Next, type NextStep } from '../next.ts';
 import { setSegment } from '../segments/load.ts';
-import { Attr, CR0, CR4, EFER, type Segment, SR } from '../state.ts';
+import { Attr, CR0, CR4, EFER, type Segment, SR, type X86State } from '../state.ts';
 import { isCanonical, registerSize, registerSlot } from './operand.ts';
 import type { Operations } from './operation.ts';
 
@@ -129,17 +129,22 @@ function sysexit(m: Machine, i: Instruction): NextStep {
   return enter(m, 3, s.lo(R.RDX), wide ? s.hi(R.RDX) : 0);
 }
 
+/** Sets the base of FS or GS in 64-bit mode, where nothing else hangs on it. */
+function setBase(s: X86State, n: SegNumber, lo: number, hi: number): void {
+  const x = s.segment(n);
+  x.baseLo = lo;
+  x.baseHi = hi;
+  s.set(SEG_BASE + n, lo, hi);
+}
+
 function swapgs(m: Machine, i: Instruction): NextStep {
   const s = m.state;
   if (s.mode !== 'long') return ud(m);
   if (s.cpl !== 0) return gp(m);
-  const gs = s.segment(Seg.GS);
-  const { baseLo, baseHi } = gs;
-  gs.baseLo = s.sysLo(SR.KERNEL_GS_BASE);
-  gs.baseHi = s.sysHi(SR.KERNEL_GS_BASE);
+  const { baseLo, baseHi } = s.segment(Seg.GS);
+  setBase(s, Seg.GS, s.sysLo(SR.KERNEL_GS_BASE), s.sysHi(SR.KERNEL_GS_BASE));
   s.setSys(SR.KERNEL_GS_BASE, baseLo, baseHi);
   s.advance(i.length);
-  m.modeChanged();
   return Next.Run;
 }
 
@@ -157,11 +162,8 @@ function writeBase(m: Machine, i: Instruction, n: SegNumber): NextStep {
   const slot = registerSlot(i.op0Register);
   const hi = registerSize(i.op0Register) === 8 ? s.hi(slot) : 0;
   if (!isCanonical(s, hi)) return gp(m);
-  const x = s.segment(n);
-  x.baseLo = s.lo(slot);
-  x.baseHi = hi;
+  setBase(s, n, s.lo(slot), hi);
   s.advance(i.length);
-  m.modeChanged();
   return Next.Run;
 }
 
