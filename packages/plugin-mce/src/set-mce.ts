@@ -81,7 +81,8 @@ export function setMce(v: X86Vcpu, s: McaState, m: KvmX86Mce, knobs: MceKnobs): 
   const refuse = (why: string): never => {
     throw new KvmError('KVM_X86_SET_MCE', 'EINVAL', why);
   };
-  if (!(m.bank >= 0 && m.bank < s.count)) refuse(`bank ${m.bank}; MCG_CAP has ${s.count}`);
+  if (!(Number.isInteger(m.bank) && m.bank >= 0 && m.bank < s.count))
+    refuse(`bank ${m.bank}; MCG_CAP has ${s.count}`);
   if (!(m.status & Status.VAL)) refuse('STATUS.VAL is 0');
   const outcome = applied(v, s, m);
   if (knobs.smcaDestat === 'full' && knobs.deferredFillsDestat === 'on' && m.status & Status.DEFERRED) {

@@ -8,6 +8,7 @@ export const CAP = 0x0100_010an;
 const CODE = 0x1000;
 const GP = 0x2000;
 const MC = 0x2100;
+const NMI = 0x2200;
 const MAIL = 0x4000;
 
 /** The guest and what its handlers noted. */
@@ -21,12 +22,16 @@ export interface Guest {
   readonly mcs: number;
   /** RIP that the last #MC pushed, where an exception without error code has it. */
   readonly mcRip: bigint;
-  /** RFLAGS that it pushed. */
+  /** RIP that the last NMI pushed. */
+  readonly nmiRip: bigint;
+  /** RFLAGS that #MC pushed. */
   readonly mcFlags: bigint;
   /** CPL that it interrupted. */
   readonly mcCpl: number;
   /** Runs `text` from the beginning until it halts or leaves. */
   run(text: string): Exit;
+  /** Runs `text` at CPL 3 for `budget` instructions at most, and stays there. */
+  user(text: string, budget?: number): Exit;
   /** WRMSR by the guest. */
   wrmsr(index: number, value: bigint): 'ok' | 'gp';
   /** RDMSR by the guest. */
@@ -69,9 +74,16 @@ function handlers(vm: Vm): void {
     pop rax
     inc qword ptr [4008h]
     iretq`;
+  const nmi = `push rax
+    mov rax, [rsp + 8]
+    mov [4030h], rax
+    pop rax
+    iretq`;
+  vm.write(NMI, assemble(nmi, { origin: BigInt(NMI) }).bytes);
   vm.write(GP, assemble(gp, { origin: BigInt(GP) }).bytes);
   vm.write(MC, assemble(mc, { origin: BigInt(MC) }).bytes);
   for (const [vector, at] of [
+    [2, NMI],
     [13, GP],
     [18, MC],
   ] as const) {
@@ -127,11 +139,13 @@ export function guest(o: GuestOptions = {}): Guest {
     vcpus: o.vcpus ?? 1,
     set,
   }) as unknown as Vm;
-  vm.poke(0xd000, 0xe023n);
-  vm.poke(0xe000, 0xf023n);
-  vm.poke(0xf000, 0xe3n);
+  vm.poke(0xd000, 0xe027n);
+  vm.poke(0xe000, 0xf027n);
+  vm.poke(0xf000, 0xe7n);
   vm.poke(0x708, 0x00af_9b00_0000_ffffn);
   vm.poke(0x710, 0x00cf_9300_0000_ffffn);
+  vm.poke(0x718, 0x00af_fb00_0000_ffffn);
+  vm.poke(0x720, 0x00cf_f300_0000_ffffn);
   vm.poke(0x6004, 0x7800n);
   handlers(vm);
   const cpu = vm.vcpus[0] as Vcpu;
@@ -160,6 +174,9 @@ export function guest(o: GuestOptions = {}): Guest {
     get mcRip() {
       return mail(0x10);
     },
+    get nmiRip() {
+      return mail(0x30);
+    },
     get mcFlags() {
       return mail(0x28);
     },
@@ -167,6 +184,12 @@ export function guest(o: GuestOptions = {}): Guest {
       return Number(mail(0x18) & 3n);
     },
     run,
+    user(text, budget = 100) {
+      vm.write(CODE, assemble(text, { origin: BigInt(CODE) }).bytes);
+      const registers = { cs: 0x1b, 'cs.attr': 0xafb, ss: 0x23, 'ss.attr': 0xcf3, cpl: 3, rip: CODE };
+      for (const [name, v] of Object.entries(registers)) cpu.set(name, v);
+      return cpu.run(budget) as Exit;
+    },
     wrmsr(index, value) {
       const before = mail(0);
       put('rcx', BigInt(index));
