@@ -1,10 +1,12 @@
 /** Capabilities of KVM/x86. */
 import type { CapDef } from '@faultyard/core';
 import { EVENT_CAPS } from './events/ops.ts';
+import { IRQCHIP_CAPS } from './ops/irqchip.ts';
 
 /** Capabilities of KVM/x86 that the architecture itself brings. */
 export const X86_CAPS: readonly CapDef[] = [
   ...EVENT_CAPS,
+  ...IRQCHIP_CAPS,
   {
     name: 'ext-cpuid',
     kvm: 'KVM_CAP_EXT_CPUID',

@@ -21,6 +21,7 @@ export { Vector } from './events/vectors.ts';
 export { Apic, ApicBase, type ApicMessage, Delivery, type Destination } from './irqchip/apic-registers.ts';
 export type { X86IrqChip } from './irqchip/irq-chip.ts';
 export type { LocalApic } from './irqchip/local-apic.ts';
+export type { GsiRoute } from './irqchip/routing.ts';
 export type { Operands, Repeat, Row, Width } from './isa/row.ts';
 export type { Machine } from './machine.ts';
 export type { CpuidRow, Feature, Model, ModelName, X86Options } from './model.ts';
@@ -28,6 +29,7 @@ export { type FieldDef, type MsrAccess, type MsrDef, MsrResult, type MsrResultCo
 export { answerMsr, MsrExitReason } from './msr/exits.ts';
 export type { MsrFilterRange, MsrFilterSetting } from './msr/filter.ts';
 export { Next, type NextStep } from './next.ts';
+export type { KvmIrqchip } from './ops/irqchip.ts';
 export { type X86Api, type X86Exit, type X86PluginOptions, x86 } from './plugin.ts';
 export * from './points.ts';
 export { Attr, CR0, CR4, EFER, type Pair, type Segment, SR, type X86State } from './state.ts';

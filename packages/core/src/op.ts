@@ -51,6 +51,24 @@ export interface OpMap {
     readonly arg: { readonly size: bigint; readonly flags?: bigint };
     readonly result: number;
   };
+  /** KVM_IRQ_LINE: the level of a global interrupt (GSI); ENXIO without interrupt controllers in the kernel. */
+  'irq-line': {
+    readonly on: 'vm';
+    readonly arg: { readonly irq: number; readonly level: boolean };
+    readonly result: 0;
+  };
+  /** KVM_IRQ_LINE_STATUS: the same; how many vCPUs were told, 0: merged with one that waits, -1: ignored. */
+  'irq-line-status': {
+    readonly on: 'vm';
+    readonly arg: { readonly irq: number; readonly level: boolean };
+    readonly result: number;
+  };
+  /** KVM_SIGNAL_MSI: how many vCPUs took it; EINVAL without interrupt controllers, EPERM when it is for nobody. */
+  'signal-msi': {
+    readonly on: 'vm';
+    readonly arg: { readonly address: bigint; readonly data: number };
+    readonly result: number;
+  };
   /** KVM_SET_ONE_REG: ENOENT for an id the architecture does not know, EINVAL for a read-only one. */
   'set-one-reg': {
     readonly on: 'vcpu';

@@ -5,16 +5,21 @@ import {
   enableCapCodec,
   getDirtyLogCodec,
   getOneRegCodec,
+  irqLineCodec,
+  irqLineStatusCodec,
   setOneRegCodec,
   setRegion2Codec,
   setRegionCodec,
+  signalMsiCodec,
 } from './abi/ops.ts';
 import { ERRNO, KvmError } from './errors.ts';
+import type { IrqChip } from './irq-chip.ts';
 import type { OpDef, OpName } from './op.ts';
 import { KVM_RUN_SIZE } from './run-page.ts';
 import type { Task } from './task.ts';
 import { userSpace } from './user-space.ts';
 import type { Vcpu } from './vcpu.ts';
+import type { Vm } from './vm.ts';
 
 const op = <N extends OpName>(d: OpDef<N>): OpDef<N> => d;
 
@@ -22,6 +27,11 @@ const registerOf = (kvm: string, vcpu: Vcpu, id: bigint): string => {
   const name = vcpu.arch.oneReg?.(id);
   if (name === undefined) throw new KvmError(kvm, 'ENOENT', `no register 0x${id.toString(16)}`);
   return name;
+};
+
+const irqchipOf = (kvm: string, vm: Vm, errno: 'ENXIO' | 'EINVAL'): IrqChip => {
+  if (!vm.irqchip) throw new KvmError(kvm, errno, 'no interrupt controller in the kernel');
+  return vm.irqchip;
 };
 
 /** Core's operations. */
@@ -108,6 +118,40 @@ export const CORE_OPS: readonly OpDef<any>[] = [
     codec: createGuestMemfdCodec,
     run: (vm, { size, flags }) =>
       userSpace(vm).descriptor(vm.mm.guestMemfd(Number(size), Number(flags ?? 0n))),
+  }),
+  op<'irq-line'>({
+    name: 'irq-line',
+    kvm: 'KVM_IRQ_LINE',
+    ioctl: 0x4008ae61,
+    on: 'vm',
+    cap: 'irqchip',
+    codec: irqLineCodec,
+    run(vm, { irq, level }) {
+      irqchipOf('KVM_IRQ_LINE', vm, 'ENXIO').setLine(irq, level);
+      return 0;
+    },
+  }),
+  op<'irq-line-status'>({
+    name: 'irq-line-status',
+    kvm: 'KVM_IRQ_LINE_STATUS',
+    ioctl: 0xc008ae67,
+    on: 'vm',
+    cap: 'irqchip',
+    codec: irqLineStatusCodec,
+    run: (vm, { irq, level }) => irqchipOf('KVM_IRQ_LINE_STATUS', vm, 'ENXIO').setLine(irq, level),
+  }),
+  op<'signal-msi'>({
+    name: 'signal-msi',
+    kvm: 'KVM_SIGNAL_MSI',
+    ioctl: 0x4020aea5,
+    on: 'vm',
+    cap: 'signal-msi',
+    codec: signalMsiCodec,
+    run(vm, { address, data }) {
+      const told = irqchipOf('KVM_SIGNAL_MSI', vm, 'EINVAL').signalMsi(address, data);
+      if (told < 0) throw new KvmError('KVM_SIGNAL_MSI', 'EPERM', 'it is for nobody');
+      return told;
+    },
   }),
   op<'set-one-reg'>({
     name: 'set-one-reg',

@@ -134,7 +134,7 @@ function getEvents(m: EventVcpu): X86VcpuEvents {
       smm: e.smi.smm,
       pending: e.smi.pending,
       smmInsideNmi: e.smi.insideNmi,
-      latchedInit: false,
+      latchedInit: m.apic?.pendingInit ?? false,
     },
     tripleFaultPending: triple && e.tripleFault !== 'no',
   };
@@ -180,7 +180,7 @@ function setEvents(m: EventVcpu, v: X86VcpuEvents): 0 {
     e.nmi.pending = 0;
     if (v.nmi.pending) e.queueNmi(v.nmi.pending);
   }
-  if (v.flags & EventsValid.SipiVector && e.source) e.sipiVector = v.sipiVector;
+  if (v.flags & EventsValid.SipiVector && m.apic) m.apic.sipiVector = v.sipiVector & 0xff;
   if (v.flags & EventsValid.Smm) setSmi(m, v.smi);
   m.attend();
   if (v.flags & EventsValid.TripleFault) {
@@ -193,6 +193,7 @@ function setEvents(m: EventVcpu, v: X86VcpuEvents): 0 {
 
 function setSmi(m: Machine, v: X86VcpuEvents['smi']): void {
   const { smi } = m.events;
+  if (m.apic) m.apic.pendingInit = v.latchedInit;
   const changed = smi.smm !== v.smm;
   smi.smm = v.smm;
   smi.pending = v.pending;

@@ -4,6 +4,7 @@ import { EVENT_OPS } from '../events/ops.ts';
 import { CONTROL_OPS } from './control.ts';
 import { CPUID_OPS } from './cpuid.ts';
 import { FPU_OPS } from './fpu.ts';
+import { IRQCHIP_OPS } from './irqchip.ts';
 import { MSR_OPS } from './msrs.ts';
 import { REGISTER_OPS } from './registers.ts';
 import { SREGS_OPS } from './sregs.ts';
@@ -18,4 +19,5 @@ export const X86_OPS: readonly OpDef<any>[] = [
   ...FPU_OPS,
   ...CONTROL_OPS,
   ...EVENT_OPS,
+  ...IRQCHIP_OPS,
 ];

@@ -2,6 +2,7 @@
  * Arguments of core's operations as KVM's structures hold them (include/uapi/linux/kvm.h), little-endian, byte for byte.
  * Pointers inside a structure are hvas of the VMM process.
  */
+import { KvmError } from '../errors.ts';
 import type { OpCodec } from '../op.ts';
 
 /** Sizes of the structures in bytes. */
@@ -13,6 +14,8 @@ export const OP_STRUCT_SIZE = {
   kvm_clear_dirty_log: 24,
   kvm_one_reg: 16,
   kvm_create_guest_memfd: 64,
+  kvm_irq_level: 8,
+  kvm_msi: 32,
 } as const;
 
 const u64 = (v: DataView, at: number, n: bigint | number): void =>
@@ -133,5 +136,35 @@ export const createGuestMemfdCodec: OpCodec<'create-guest-memfd'> = {
   encode: (a, v) => {
     u64(v, 0, a.size);
     u64(v, 8, a.flags ?? 0);
+  },
+};
+
+/** KVM_IRQ_LINE and KVM_IRQ_LINE_STATUS: irq u32 @0, which the status replaces, level u32 @4. */
+const irqLevel: Pick<OpCodec<'irq-line'>, 'size' | 'decode' | 'encode'> = {
+  size: OP_STRUCT_SIZE.kvm_irq_level,
+  decode: (v) => ({ irq: v.getUint32(0, true), level: v.getUint32(4, true) !== 0 }),
+  encode: ({ irq, level }, v) => {
+    v.setUint32(0, irq, true);
+    v.setUint32(4, Number(level), true);
+  },
+};
+/** KVM_IRQ_LINE. */
+export const irqLineCodec: OpCodec<'irq-line'> = irqLevel;
+/** KVM_IRQ_LINE_STATUS. */
+export const irqLineStatusCodec: OpCodec<'irq-line-status'> = {
+  ...irqLevel,
+  result: (status, v) => v.setInt32(0, status, true),
+};
+
+/** KVM_SIGNAL_MSI: address u64 @0, data u32 @8, flags u32 @12, devid u32 @16. */
+export const signalMsiCodec: OpCodec<'signal-msi'> = {
+  size: OP_STRUCT_SIZE.kvm_msi,
+  decode: (v) => {
+    if (v.getUint32(12, true) !== 0) throw new KvmError('KVM_SIGNAL_MSI', 'EINVAL', 'flags must be 0');
+    return { address: v.getBigUint64(0, true), data: v.getUint32(8, true) };
+  },
+  encode: ({ address, data }, v) => {
+    u64(v, 0, address);
+    v.setUint32(8, data, true);
   },
 };

@@ -126,6 +126,10 @@ static void ops(void) {
   bytes("op.one-reg", &g, sizeof g);
   struct kvm_create_guest_memfd m = {.size = 0x10000, .flags = 1};
   bytes("op.create-guest-memfd", &m, sizeof m);
+  struct kvm_irq_level l = {.irq = 0x11223344, .level = 1};
+  bytes("op.irq-line", &l, sizeof l);
+  struct kvm_msi i = {.address_lo = 0xfee01004, .address_hi = 0x100, .data = 0x4051};
+  bytes("op.signal-msi", &i, sizeof i);
 }
 
 int main(void) {
@@ -147,6 +151,8 @@ int main(void) {
   SIZE(kvm_clear_dirty_log);
   SIZE(kvm_one_reg);
   SIZE(kvm_create_guest_memfd);
+  SIZE(kvm_irq_level);
+  SIZE(kvm_msi);
   NR(KVM_EXIT_UNKNOWN);
   NR(KVM_EXIT_IO);
   NR(KVM_EXIT_DEBUG);
@@ -166,6 +172,9 @@ int main(void) {
   NR(KVM_GET_DIRTY_LOG);
   NR(KVM_CLEAR_DIRTY_LOG);
   NR(KVM_CREATE_GUEST_MEMFD);
+  NR(KVM_IRQ_LINE);
+  NR(KVM_IRQ_LINE_STATUS);
+  NR(KVM_SIGNAL_MSI);
   NR(KVM_SET_ONE_REG);
   NR(KVM_GET_ONE_REG);
   NR(KVM_RUN);
