@@ -98,7 +98,10 @@ export class MiniMachine implements AccessPort {
   readonly #v: number;
   /** The bytes of the case, for who decodes them again. */
   #bytes: Uint8Array = new Uint8Array();
+  #slot = 0;
   #machine: Machine;
+  /** The access that failed for its address alone. */
+  #nonCanonical: AccessFault | undefined;
 
   constructor() {
     const host = testHost();
@@ -123,7 +126,8 @@ export class MiniMachine implements AccessPort {
     // CPL 3 with IOPL 0
     this.#dv.setUint32(this.cpu.guardAddr, 1 << Guard.Iopl, true);
     const instruction = (): Instruction => {
-      const decoder = new Decoder(64, this.#bytes, DecoderOptions.AMD);
+      const bytes = this.#bytes.subarray(state.pcLo - this.#slot);
+      const decoder = new Decoder(64, bytes, DecoderOptions.AMD);
       decoder.ip = BigInt(state.ipLo >>> 0);
       const i = decoder.decode();
       decoder.free();
@@ -143,6 +147,7 @@ export class MiniMachine implements AccessPort {
     this.#u8.set(before, this.#window);
     const slot = slotOf(c);
     this.#bytes = c.bytes;
+    this.#slot = slot;
     this.#lay(slot, c.bytes);
     const registers = this.cpu.regAddr('r', 0);
     this.#u8.set(new Uint8Array(c.start.gpr.buffer), registers);
@@ -176,7 +181,12 @@ export class MiniMachine implements AccessPort {
         if (!single) throw new Error('the budget is used up');
         continue;
       }
-      if (reason === Leave.Fault) return this.#fault;
+      if (reason === Leave.Fault) {
+        const a = this.#nonCanonical;
+        this.#nonCanonical = undefined;
+        // only now the pc is that of the instruction
+        return a ? { vector: throughStack(this.#machine, a) ? 12 : 13, error: 0, address: 0n } : this.#fault;
+      }
       if (reason === Leave.Guard) return { slow: cpu.slowOp };
       return this.#slow(cpu.slowOp);
     }
@@ -261,9 +271,8 @@ export class MiniMachine implements AccessPort {
     const fetch = a.kind === Access.Exec;
     // bits 63 to 47 are not all equal
     if (a.hi >> 15 !== 0 && a.hi >> 15 !== -1) {
-      const { kind, cls, hi, size } = a;
-      const vector = throughStack(this.#machine, { kind, cls, lo: a.lo, hi, size } as AccessFault) ? 12 : 13;
-      this.#fault = { vector, error: 0, address: 0n };
+      const { kind, cls, lo, hi, size } = a;
+      this.#nonCanonical = { kind, cls, lo, hi, size } as AccessFault;
       return -1;
     }
     const inWindow = a.hi === 0 && lo >= WINDOW && lo < WINDOW + WINDOW_SIZE;

@@ -7,6 +7,7 @@ import { random, seedOf } from './random.ts';
 import { undefinedFlags } from './undefined-flags.ts';
 import { type UserForm, userForms } from './user-forms.ts';
 import { blankStart, plainCase, vectorValues } from './user-plain-cases.ts';
+import { sequenceCase } from './user-sequences.ts';
 import { oneIn, pick } from './user-values.ts';
 import type { UserCase } from './user-world.ts';
 
@@ -15,9 +16,15 @@ export const CASES = 52;
 
 /** The cases of a form; the same for the same form. */
 export function userCases(form: UserForm): UserCase[] {
-  const attempt = form.opcodes ? undefinedOpcode : form.before ? prefixedCase : plainCase;
+  const attempt = form.opcodes
+    ? undefinedOpcode
+    : form.before
+      ? prefixedCase
+      : form.sequence
+        ? sequence
+        : plainCase;
   const cases: UserCase[] = [];
-  for (let n = 0; cases.length < CASES && n < CASES * (form.opcodes ? 400 : 8); n++) {
+  for (let n = 0; cases.length < CASES && n < CASES * (form.opcodes || form.sequence ? 400 : 8); n++) {
     const c = attempt(form, n);
     if (c) cases.push(c);
   }
@@ -68,10 +75,14 @@ function plainForms(bits: number): readonly UserForm[] {
   const known = plain.get(bits);
   if (known) return known;
   const forms = userForms().filter(
-    (f) => f.bits === bits && !f.opcodes && !f.before && !f.shape && !f.invalid,
+    (f) => f.bits === bits && !f.opcodes && !f.before && !f.sequence && !f.shape && !f.invalid,
   );
   plain.set(bits, forms);
   return forms;
+}
+
+function sequence(form: UserForm, n: number): UserCase | undefined {
+  return sequenceCase(form, n, form.sequence ?? 2, plainForms(form.bits));
 }
 
 /** An instance of a random form behind one of the form's prefixes, where that is something both makers agree on. */

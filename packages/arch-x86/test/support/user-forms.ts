@@ -37,6 +37,8 @@ export interface UserForm {
   readonly opcodes?: readonly number[];
   /** Instances of any forms, each behind one of these strings of prefixes. */
   readonly before?: readonly (readonly number[])[];
+  /** Sequences of so many instructions. */
+  readonly sequence?: number;
   /** Whether the result may be no instruction, or is one of more than 15 bytes. */
   readonly mayFail?: boolean;
   readonly tooLong?: boolean;
@@ -76,7 +78,13 @@ export function userForms(): UserForm[] {
     for (const [name, code] of Object.entries(Code)) {
       if (typeof code === 'number' && belongs(name, code, bits)) forms.push(...formsOf(name, code, bits));
     }
-    forms.push(...addressForms(bits), ...lockedForms(bits), ...undefinedForms(bits), ...prefixedForms(bits));
+    forms.push(
+      ...addressForms(bits),
+      ...lockedForms(bits),
+      ...undefinedForms(bits),
+      ...prefixedForms(bits),
+      ...sequenceForms(bits),
+    );
   }
   return forms;
 }
@@ -142,6 +150,16 @@ function formsOf(name: string, code: Code, bits: 16 | 32 | 64): UserForm[] {
   }
   o.free();
   return forms;
+}
+
+/** Several instructions; the many short ones meet the pairs that the engine runs at one dispatch. */
+function sequenceForms(bits: 16 | 32 | 64): UserForm[] {
+  const plain = { code: Code.INVALID, bits, kind: 'register', prefix: 'none', address: bits } as const;
+  return [2, 2, 2, 2, 2, 2, 3, 3, 3, 4, 4, 6, 8].map((sequence, n) => ({
+    ...plain,
+    name: `${bits} ${sequence} instructions (${n + 1})`,
+    sequence,
+  }));
 }
 
 /** Prefixes before instructions that were made without them. */

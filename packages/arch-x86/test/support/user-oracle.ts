@@ -16,8 +16,9 @@ import {
 
 const source = new URL('../tools/user-oracle.c', import.meta.url);
 
-/** Bytes of `struct request` (without `v`), `struct poke`, `struct reply` (without `v`) in user-oracle.c. */
-const REQUEST = 160;
+/** `LONGEST`, bytes of `struct request` (without `v`), `struct poke`, `struct reply` (without `v`) in user-oracle.c. */
+const LONGEST = 128;
+const REQUEST = 144 + LONGEST;
 const POKE = 36;
 const REPLY = 168;
 const XMM = 256;
@@ -95,8 +96,8 @@ function request(c: UserCase): Buffer {
   out[3] = c.pokes.length;
   out.writeUInt32LE(Number(start.rip), 4);
   out.set(c.bytes, 8);
-  out.set(new Uint8Array(start.gpr.buffer), 24);
-  out.writeUInt32LE(start.flags, 152);
+  out.set(new Uint8Array(start.gpr.buffer), 8 + LONGEST);
+  out.writeUInt32LE(start.flags, 136 + LONGEST);
   let at = REQUEST;
   if (start.xmm) {
     out.set(start.xmm, at);
@@ -139,7 +140,9 @@ function replies(said: Buffer, cases: readonly UserCase[]): UserResult[] {
   });
 }
 
+/** The last page below the non-canonical addresses is Linux's. */
+const TASK_SIZE = (1n << 47n) - 4096n;
 /** Linux sets bit 0 of the error code at addresses of its own, whatever is there (arch/x86/mm/fault.c). */
 function pageFault(error: number, address: bigint): { error: number; address: bigint } {
-  return { error: address >> 47n === 0n ? error : error & ~1, address };
+  return { error: address < TASK_SIZE ? error : error & ~1, address };
 }

@@ -1,5 +1,5 @@
 /*
- * Runs single instructions from standard input on the host's CPU and writes the machine state after each to standard
+ * Runs instructions and short sequences from standard input on the host's CPU and writes the machine state after each to standard
  * output: the oracle behind the instruction vectors. Linux on x86-64.
  *
  * The instruction stands amid INT3s, so that every way out of it ends in SIGTRAP. Register state goes in and out through
@@ -24,8 +24,8 @@
 #define WINDOW_SIZE 0x3000ul
 #define READ_ONLY 0x2000ul
 #define FLAGS_KEPT 0xcd5u
-/* one more than an instruction may have */
-#define LONGEST 16
+/* of an instruction, and of a sequence */
+#define LONGEST 128
 #define ENVIRONMENTS 4
 
 struct environment {
