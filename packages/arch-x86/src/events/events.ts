@@ -85,8 +85,6 @@ export class Events {
   #shadow = 0;
   /** KVM_REQ_TRIPLE_FAULT: `cpu` when the CPU itself shut down, `kvm` when KVM asked for it. */
   tripleFault: 'no' | 'cpu' | 'kvm' = 'no';
-  /** The vector of the last SIPI, kept for an interrupt controller. */
-  sipiVector = 0;
 
   // ---- not state ---------------------------------------------------------------------------------------------------
   /** An interrupt controller in the kernel; without one userspace gives interrupts (KVM_INTERRUPT). */
@@ -399,8 +397,14 @@ export class Events {
     } else if (d.kind === 'nmi') this.nmi.injected = true;
   }
   #drop(d: Delivery): void {
-    if (d.kind === 'exception') this.exception.injected = false;
-    else if (d.kind === 'interrupt' || d.kind === 'software') this.interrupt.injected = false;
+    if (d.kind === 'exception') {
+      const x = this.exception;
+      x.injected = false;
+      // what is left says the same whether a stage 2 miss made it wait here or not
+      x.vector = d.vector;
+      x.hasErrorCode = d.errorCode !== undefined;
+      x.errorCode = d.errorCode ?? 0;
+    } else if (d.kind === 'interrupt' || d.kind === 'software') this.interrupt.injected = false;
     else if (d.kind === 'nmi') this.nmi.injected = false;
   }
 
@@ -477,7 +481,6 @@ export class Events {
       smi: { ...this.smi },
       shadow: this.#shadow,
       tripleFault: this.tripleFault,
-      sipiVector: this.sipiVector,
       debug: this.debug.save(),
     };
   }
@@ -490,7 +493,6 @@ export class Events {
     Object.assign(this.smi, s.smi);
     this.#shadow = s.shadow;
     this.tripleFault = s.tripleFault;
-    this.sipiVector = s.sipiVector;
     this.debug.restore(s.debug);
     this.#m.smmChanged();
     this.#m.attend();
@@ -523,6 +525,5 @@ interface SavedEvents {
   readonly smi: Events['smi'];
   readonly shadow: number;
   readonly tripleFault: Events['tripleFault'];
-  readonly sipiVector: number;
   readonly debug: Plain;
 }
