@@ -64,5 +64,5 @@ export function makeMachine(plan: Plan, knobs: KnobSet): MceMachine {
 
 /** Interrupt controllers in the kernel: only they deliver corrected machine checks. */
 function irqchip(vm: Vm): void {
-  vm.op('create-irqchip' as never, {} as never);
+  vm.op('create-irqchip', {});
 }
