@@ -39,6 +39,7 @@ function run(text: string, start: Start = {}, bits: 64 | 16 = 64): UserResult {
   const pokes = (start.pokes ?? []).map((p) => ({ at: p.at, bytes: Uint8Array.from(p.bytes) }));
   const out = machine.run({
     form: text,
+    code: text,
     env,
     bytes,
     start: { gpr, rip, flags: start.flags ?? 0, xmm: undefined },
