@@ -86,3 +86,5 @@ export const Hwcr = { McStatusWrEn: bit(18), TscFreqSel: bit(24), CpuidUserDis: 
 export const FeatCtl = { LOCKED: bit(0), LMCE_ENABLED: bit(20) } as const;
 /** MCi_CTL2: interrupt on corrected errors. */
 export const CMCI_EN: bigint = bit(30);
+/** Register of the local APIC through which corrected errors interrupt: LVT CMCI (Intel SDM volume 3A, 11.5.1). */
+export const LVT_CMCI = 0x2f0;

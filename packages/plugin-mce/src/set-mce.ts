@@ -1,8 +1,7 @@
 /** KVM_X86_SETUP_MCE and KVM_X86_SET_MCE (arch/x86/kvm/x86.c, kvm_vcpu_ioctl_x86_setup_mce and _set_mce). */
 import { CR4, Vector, type X86Vcpu } from '@faultyard/arch-x86';
 import { KvmError } from '@faultyard/core';
-import { apicOf, LVT_CMCI } from './apic.ts';
-import { CMCI_EN, FeatCtl, MAX_BANKS, McgCap, McgStatus, Status } from './bits.ts';
+import { CMCI_EN, FeatCtl, LVT_CMCI, MAX_BANKS, McgCap, McgStatus, Status } from './bits.ts';
 import type { MceKnobs } from './knobs.ts';
 import { ADDR, CTL, type McaState, MISC, STATUS } from './state.ts';
 
@@ -59,7 +58,7 @@ export function setupMce(v: X86Vcpu, s: McaState, mcgCap: bigint, backend: 'AMD'
     s.set(i, CTL, ALL_ONES);
     if (cap & McgCap.CMCI_P) s.ctl2[i] = 0n;
   }
-  apicOf(v)?.setCmci((cap & McgCap.CMCI_P) !== 0n);
+  v.apic?.setCmci((cap & McgCap.CMCI_P) !== 0n);
   g.featCtlValid =
     cap & McgCap.LMCE_P ? g.featCtlValid | FeatCtl.LMCE_ENABLED : g.featCtlValid & ~FeatCtl.LMCE_ENABLED;
 }
@@ -98,7 +97,7 @@ function applied(v: X86Vcpu, s: McaState, m: KvmX86Mce): MceOutcome {
     store(s, m, m.status);
     g.mcgStatus = 0n;
     if (!(g.mcgCap & McgCap.CMCI_P) || !((s.ctl2[m.bank] ?? 0n) & CMCI_EN)) return 'ucna';
-    return apicOf(v)?.local(LVT_CMCI) ? 'cmci' : 'ucna';
+    return v.apic?.local(LVT_CMCI) ? 'cmci' : 'ucna';
   }
   const old = s.get(m.bank, STATUS);
   const over = old & Status.VAL ? Status.OVER : 0n;

@@ -1,5 +1,5 @@
 /** What an injected machine check looks like to the guest: when vector 18 comes, with what, and what it costs. */
-import { CR4, Vector } from '@faultyard/arch-x86';
+import { assemble, CR4, Vector } from '@faultyard/arch-x86';
 import type { Exit, Vcpu } from '@faultyard/core';
 import { describe, expect, it } from 'vitest';
 import { CAP, fresh, type Guest, guest, start } from './support/guest.ts';
@@ -126,29 +126,63 @@ describe('outcomes that the API tells beside the return of 0', () => {
 });
 
 describe('UCNA and CMCI', () => {
-  /** A local APIC in the kernel, as far as the plugin uses it. */
-  const cmci = (
-    ctl2: bigint,
-    cap = CAP | 0x400n,
-  ): { outcome: string; lvts: number[]; entries: boolean[] } => {
-    const g = guest({ model: 'skylake', cap: undefined });
-    const lvts: number[] = [];
-    const entries: boolean[] = [];
-    const apic = { setCmci: (on: boolean) => entries.push(on), local: (lvt: number) => lvts.push(lvt) > 0 };
-    (g.cpu.arch as unknown as { apic: typeof apic | undefined }).apic = apic;
-    g.cpu.op('x86-setup-mce', { mcgCap: cap });
-    if (ctl2) g.set(0x289, ctl2);
-    const outcome = inject(g, UCNA, 0n);
-    (g.cpu.arch as unknown as { apic: typeof apic | undefined }).apic = undefined;
-    g.vm.dispose();
-    return { outcome, lvts, entries };
+  /** A guest that spins with interrupts enabled, LVT CMCI at vector 40h; its APIC's version register. */
+  const cmci = (o: { ctl2: bigint; masked?: boolean; cap?: bigint }): { g: Guest; version: number } => {
+    const g = guest({ model: 'skylake', irqchip: true, cap: o.cap ?? CAP | 0x400n });
+    if (o.ctl2) expect(g.set(0x289, o.ctl2)).toBe('ok');
+    const state = g.cpu.op('get-lapic', {}).slice();
+    const v = new DataView(state.buffer);
+    v.setUint32(0xf0, 0x1ff, true);
+    if (!o.masked) v.setUint32(0x2f0, 0x40, true);
+    g.cpu.op('set-lapic', { state });
+    return { g, version: v.getUint32(0x30, true) };
   };
-  it('CMCI_P and CMCI_EN -> LVT CMCI is delivered', () => {
-    expect(cmci(0x4000_0001n)).toEqual({ outcome: 'cmci', lvts: [0x2f0], entries: [true] });
+  const spin = (g: Guest): { irqs: number; mcs: number } => {
+    g.vm.write(0x1000, assemble('sti; here: jmp here', { origin: 0x1000n }).bytes);
+    g.cpu.set('rip', 0x1000);
+    expect(g.cpu.run(100).kind).toBe('budget');
+    const { irqs, mcs } = g;
+    g.vm.dispose();
+    return { irqs, mcs };
+  };
+  it('CMCI_EN set, LVT CMCI open -> interrupt with its vector, no machine check', () => {
+    const { g, version } = cmci({ ctl2: 0x4000_0001n });
+    expect(version).toBe(0x6_0014);
+    expect(inject(g, UCNA, 0n)).toBe('cmci');
+    const before = g.api.view(g.cpu);
+    expect([before.banks[9]?.status, before.mcgStatus]).toEqual([UCNA, 0n]);
+    expect(spin(g)).toEqual({ irqs: 1, mcs: 0 });
   });
-  it('CMCI_EN clear -> not', () => expect(cmci(1n)).toEqual({ outcome: 'ucna', lvts: [], entries: [true] }));
+  it.each([
+    ['CMCI_EN clear', { ctl2: 1n }],
+    ['LVT CMCI masked, as SETUP leaves it', { ctl2: 0x4000_0001n, masked: true }],
+  ])('%s -> stored without a word', (_, o) => {
+    const { g } = cmci(o);
+    expect(inject(g, UCNA, 0n)).toBe('ucna');
+    expect(g.api.view(g.cpu).banks[9]?.status).toBe(UCNA);
+    expect(spin(g)).toEqual({ irqs: 0, mcs: 0 });
+  });
   it('without CMCI_P -> there is no LVT entry', () => {
-    expect(cmci(0n, CAP)).toEqual({ outcome: 'ucna', lvts: [], entries: [false] });
+    const { g, version } = cmci({ ctl2: 0n, cap: CAP });
+    expect(version).toBe(0x5_0014);
+    expect(inject(g, UCNA, 0n)).toBe('ucna');
+    expect(spin(g).irqs).toBe(0);
+  });
+  it('a corrected error -> no interrupt: KVM raises CMCI for UCNA alone', () => {
+    const { g } = cmci({ ctl2: 0x4000_0001n });
+    expect(inject(g, 0x9c00_0000_0000_009fn, 0n)).toBe('logged');
+    expect(spin(g).irqs).toBe(0);
+  });
+  it('a machine check for a vCPU that sleeps in HLT in the kernel -> it wakes', () => {
+    const g = guest({ irqchip: true });
+    g.vm.write(0x1000, assemble('hlt; here: jmp here', { origin: 0x1000n }).bytes);
+    g.cpu.set('rip', 0x1000);
+    g.cpu.run(10);
+    expect(g.cpu.op('get-mp-state', {})).toBe(3);
+    inject(g);
+    expect(g.cpu.run(100).kind).toBe('budget');
+    expect([g.mcs, g.mcRip]).toEqual([1, 0x1001n]);
+    g.vm.dispose();
   });
   it('no interrupt controller in the kernel -> stored without a word', () => {
     const g = fresh({ model: 'skylake', cap: CAP | 0x400n });

@@ -9,6 +9,7 @@ const CODE = 0x1000;
 const GP = 0x2000;
 const MC = 0x2100;
 const NMI = 0x2200;
+const IRQ = 0x2300;
 const MAIL = 0x4000;
 
 /** The guest and what its handlers noted. */
@@ -22,6 +23,8 @@ export interface Guest {
   readonly mcs: number;
   /** RIP that the last #MC pushed, where an exception without error code has it. */
   readonly mcRip: bigint;
+  /** How often vector 40h was taken. */
+  readonly irqs: number;
   /** RIP that the last NMI pushed. */
   readonly nmiRip: bigint;
   /** RFLAGS that #MC pushed. */
@@ -49,6 +52,8 @@ export interface GuestOptions {
   /** MCG_CAP; `undefined`: KVM_X86_SETUP_MCE is not called. */
   readonly cap?: bigint | undefined;
   readonly vcpus?: number;
+  /** Interrupt controllers in the kernel. */
+  readonly irqchip?: boolean;
   /** See {@link setCpuid}; default: what the model has. */
   readonly cpuid?: string;
 }
@@ -79,11 +84,15 @@ function handlers(vm: Vm): void {
     mov [4030h], rax
     pop rax
     iretq`;
+  const irq = `inc qword ptr [4038h]
+    iretq`;
+  vm.write(IRQ, assemble(irq, { origin: BigInt(IRQ) }).bytes);
   vm.write(NMI, assemble(nmi, { origin: BigInt(NMI) }).bytes);
   vm.write(GP, assemble(gp, { origin: BigInt(GP) }).bytes);
   vm.write(MC, assemble(mc, { origin: BigInt(MC) }).bytes);
   for (const [vector, at] of [
     [2, NMI],
+    [0x40, IRQ],
     [13, GP],
     [18, MC],
   ] as const) {
@@ -115,7 +124,7 @@ export function start(cpu: Vcpu): void {
     'gdtr.base': 0x700,
     'gdtr.limit': 0x7f,
     'idtr.base': 0x3000,
-    'idtr.limit': 0x1ff,
+    'idtr.limit': 0xfff,
     cs: 8,
     'cs.attr': 0xa9b,
     ss: 16,
@@ -133,7 +142,7 @@ export function start(cpu: Vcpu): void {
 export function guest(o: GuestOptions = {}): Guest {
   const set = Object.fromEntries(Object.entries(o.set ?? {}).map(([k, v]) => [`mce.${k}`, v]));
   const vm = createVm({
-    arch: x86({ model: o.model ?? 'zen3' }),
+    arch: x86({ model: o.model ?? 'zen3', irqchip: o.irqchip ? 'kernel' : 'none' }),
     plugins: [mce()],
     memslots: [{ gpa: 0n, size: 0x1_0000n }],
     vcpus: o.vcpus ?? 1,
@@ -173,6 +182,9 @@ export function guest(o: GuestOptions = {}): Guest {
     },
     get mcRip() {
       return mail(0x10);
+    },
+    get irqs() {
+      return Number(mail(0x38));
     },
     get nmiRip() {
       return mail(0x30);
