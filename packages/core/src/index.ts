@@ -22,6 +22,7 @@ export * from './irq-chip.ts';
 export * from './knob.ts';
 export * from './memslot.ts';
 export * from './op.ts';
+export { IRQ_LINE_OPS } from './ops.ts';
 export * from './pfn.ts';
 export * from './plugin.ts';
 export * from './point.ts';

@@ -52,13 +52,13 @@ export interface OpMap {
     readonly result: number;
   };
   /** KVM_IRQ_LINE: the level of a global interrupt (GSI); ENXIO without interrupt controllers in the kernel. */
-  'irq-line': {
+  'gsi-line': {
     readonly on: 'vm';
     readonly arg: { readonly irq: number; readonly level: boolean };
     readonly result: 0;
   };
   /** KVM_IRQ_LINE_STATUS: the same; how many vCPUs were told, 0: merged with one that waits, -1: ignored. */
-  'irq-line-status': {
+  'gsi-line-status': {
     readonly on: 'vm';
     readonly arg: { readonly irq: number; readonly level: boolean };
     readonly result: number;

@@ -5,8 +5,8 @@ import {
   enableCapCodec,
   getDirtyLogCodec,
   getOneRegCodec,
-  irqLineCodec,
-  irqLineStatusCodec,
+  gsiLineCodec,
+  gsiLineStatusCodec,
   setOneRegCodec,
   setRegion2Codec,
   setRegionCodec,
@@ -119,40 +119,6 @@ export const CORE_OPS: readonly OpDef<any>[] = [
     run: (vm, { size, flags }) =>
       userSpace(vm).descriptor(vm.mm.guestMemfd(Number(size), Number(flags ?? 0n))),
   }),
-  op<'irq-line'>({
-    name: 'irq-line',
-    kvm: 'KVM_IRQ_LINE',
-    ioctl: 0x4008ae61,
-    on: 'vm',
-    cap: 'irqchip',
-    codec: irqLineCodec,
-    run(vm, { irq, level }) {
-      irqchipOf('KVM_IRQ_LINE', vm, 'ENXIO').setLine(irq, level);
-      return 0;
-    },
-  }),
-  op<'irq-line-status'>({
-    name: 'irq-line-status',
-    kvm: 'KVM_IRQ_LINE_STATUS',
-    ioctl: 0xc008ae67,
-    on: 'vm',
-    cap: 'irqchip',
-    codec: irqLineStatusCodec,
-    run: (vm, { irq, level }) => irqchipOf('KVM_IRQ_LINE_STATUS', vm, 'ENXIO').setLine(irq, level),
-  }),
-  op<'signal-msi'>({
-    name: 'signal-msi',
-    kvm: 'KVM_SIGNAL_MSI',
-    ioctl: 0x4020aea5,
-    on: 'vm',
-    cap: 'signal-msi',
-    codec: signalMsiCodec,
-    run(vm, { address, data }) {
-      const told = irqchipOf('KVM_SIGNAL_MSI', vm, 'EINVAL').signalMsi(address, data);
-      if (told < 0) throw new KvmError('KVM_SIGNAL_MSI', 'EPERM', 'it is for nobody');
-      return told;
-    },
-  }),
   op<'set-one-reg'>({
     name: 'set-one-reg',
     kvm: 'KVM_SET_ONE_REG',
@@ -189,6 +155,48 @@ export const CORE_OPS: readonly OpDef<any>[] = [
       if (e.ret === 0) return 0;
       const errno = e.errno ?? 'EFAULT';
       throw new KvmError('KVM_RUN', errno, `exit ${e.kind}, errno ${ERRNO[errno]}`);
+    },
+  }),
+];
+
+/**
+ * Operations on interrupt controllers in the kernel, for architectures that have some (`definePlugin({ ops })`): KVM_IRQ_LINE
+ * means other lines elsewhere.
+ */
+// biome-ignore lint/suspicious/noExplicitAny: operations of any name
+export const IRQ_LINE_OPS: readonly OpDef<any>[] = [
+  op<'gsi-line'>({
+    name: 'gsi-line',
+    kvm: 'KVM_IRQ_LINE',
+    ioctl: 0x4008ae61,
+    on: 'vm',
+    cap: 'irqchip',
+    codec: gsiLineCodec,
+    run(vm, { irq, level }) {
+      irqchipOf('KVM_IRQ_LINE', vm, 'ENXIO').setLine(irq, level);
+      return 0;
+    },
+  }),
+  op<'gsi-line-status'>({
+    name: 'gsi-line-status',
+    kvm: 'KVM_IRQ_LINE_STATUS',
+    ioctl: 0xc008ae67,
+    on: 'vm',
+    cap: 'irqchip',
+    codec: gsiLineStatusCodec,
+    run: (vm, { irq, level }) => irqchipOf('KVM_IRQ_LINE_STATUS', vm, 'ENXIO').setLine(irq, level),
+  }),
+  op<'signal-msi'>({
+    name: 'signal-msi',
+    kvm: 'KVM_SIGNAL_MSI',
+    ioctl: 0x4020aea5,
+    on: 'vm',
+    cap: 'signal-msi',
+    codec: signalMsiCodec,
+    run(vm, { address, data }) {
+      const told = irqchipOf('KVM_SIGNAL_MSI', vm, 'EINVAL').signalMsi(address, data);
+      if (told < 0) throw new KvmError('KVM_SIGNAL_MSI', 'EPERM', 'it is for nobody');
+      return told;
     },
   }),
 ];

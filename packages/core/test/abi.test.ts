@@ -166,7 +166,7 @@ describe(`core against ${where}`, () => {
     }),
     case_('one-reg', codecs.getOneRegCodec, { id: 0x6030000000100040n }),
     case_('create-guest-memfd', codecs.createGuestMemfdCodec, { size: 0x10000n, flags: 1n }),
-    case_('irq-line', codecs.irqLineCodec, { irq: 0x1122_3344, level: true }),
+    case_('irq-line', codecs.gsiLineCodec, { irq: 0x1122_3344, level: true }),
     case_('signal-msi', codecs.signalMsiCodec, { address: 0x100_fee0_1004n, data: 0x4051 }),
   ])('argument of %s -> bytes of the structure, and back', (name, codec, arg) => {
     const v = new DataView(new ArrayBuffer(codec.size));

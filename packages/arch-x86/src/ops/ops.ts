@@ -1,5 +1,5 @@
 /** Operations of KVM/x86. */
-import type { OpDef } from '@faultyard/core';
+import { IRQ_LINE_OPS, type OpDef } from '@faultyard/core';
 import { EVENT_OPS } from '../events/ops.ts';
 import { CONTROL_OPS } from './control.ts';
 import { CPUID_OPS } from './cpuid.ts';
@@ -20,4 +20,5 @@ export const X86_OPS: readonly OpDef<any>[] = [
   ...CONTROL_OPS,
   ...EVENT_OPS,
   ...IRQCHIP_OPS,
+  ...IRQ_LINE_OPS,
 ];

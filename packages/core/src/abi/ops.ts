@@ -140,7 +140,7 @@ export const createGuestMemfdCodec: OpCodec<'create-guest-memfd'> = {
 };
 
 /** KVM_IRQ_LINE and KVM_IRQ_LINE_STATUS: irq u32 @0, which the status replaces, level u32 @4. */
-const irqLevel: Pick<OpCodec<'irq-line'>, 'size' | 'decode' | 'encode'> = {
+const irqLevel: Pick<OpCodec<'gsi-line'>, 'size' | 'decode' | 'encode'> = {
   size: OP_STRUCT_SIZE.kvm_irq_level,
   decode: (v) => ({ irq: v.getUint32(0, true), level: v.getUint32(4, true) !== 0 }),
   encode: ({ irq, level }, v) => {
@@ -149,9 +149,9 @@ const irqLevel: Pick<OpCodec<'irq-line'>, 'size' | 'decode' | 'encode'> = {
   },
 };
 /** KVM_IRQ_LINE. */
-export const irqLineCodec: OpCodec<'irq-line'> = irqLevel;
+export const gsiLineCodec: OpCodec<'gsi-line'> = irqLevel;
 /** KVM_IRQ_LINE_STATUS. */
-export const irqLineStatusCodec: OpCodec<'irq-line-status'> = {
+export const gsiLineStatusCodec: OpCodec<'gsi-line-status'> = {
   ...irqLevel,
   result: (status, v) => v.setInt32(0, status, true),
 };
