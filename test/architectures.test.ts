@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const page = readFileSync(`${root}docs/adding-an-architecture.md`, 'utf8');
-const table = /<!-- architecture files -->([^]*?)<!-- end -->/.exec(page)?.[1] ?? '';
+const table = /<!-- architecture files -->([\s\S]*?)<!-- end -->/.exec(page)?.[1] ?? '';
 const files = [...table.matchAll(/^\| `([^`]+)` \|/gm)].map((m) => m[1] as string);
 const packages = readdirSync(`${root}packages`).filter((name) => name.startsWith('arch-'));
 
