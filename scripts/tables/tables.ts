@@ -12,8 +12,11 @@ import {
   type ExitCodec,
   type Vm,
 } from '@faultyard/core';
+import { mce } from '@faultyard/plugin-mce';
+import { scenarios as mceScenarios } from '@faultyard/plugin-mce/scenarios';
 import { sea } from '@faultyard/plugin-sea';
 import { scenarios } from '@faultyard/plugin-sea/scenarios';
+import type { Scenario } from '@faultyard/testkit';
 import { members } from './members.ts';
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
@@ -26,7 +29,7 @@ const made: Record<string, Vm> = {};
 function vm(arch: 'arm64' | 'x86' = 'arm64'): Vm {
   made[arch] ??= (arch === 'arm64'
     ? createVm({ arch: arm64(), plugins: [sea()], memslots: [] })
-    : createVm({ arch: x86(), memslots: [] })) as unknown as Vm;
+    : createVm({ arch: x86(), plugins: [mce()], memslots: [] })) as unknown as Vm;
   return made[arch];
 }
 
@@ -109,6 +112,9 @@ const HOLDS: Readonly<Record<string, string>> = {
   'x86.ports': 'a port access that userspace has not answered, elements of INS read ahead',
   'x86.emulator': 'device accesses of the instruction that KVM emulates',
   'x86.msr-filter': 'KVM_X86_SET_MSR_FILTER',
+  'x86.apic': 'the local APIC with its timer; null without interrupt controllers in the kernel',
+  'x86.irqchip': 'I/O APIC, 8259, 8254; null without them in the kernel',
+  'mce.banks': 'machine-check banks, MCG_* registers, HWCR and FEAT_CTL',
   'sea.claims': 'what host firmware did about errors so far',
 };
 
@@ -170,6 +176,11 @@ function errors(): string {
   return table(['code', 'what it says', 'what to do'], rows);
 }
 
+function scenarioTable(all: readonly Scenario[]): string {
+  const rows = all.map((s) => [code(s.id), s.aliases.map(code).join(' '), s.title]);
+  return table(['scenario', 'also', 'what it shows'], rows);
+}
+
 /** Every table by its name. */
 export const TABLES: Readonly<Record<string, () => string>> = {
   'core.exits': () => exits(CORE_EXIT_CODECS as never, 'core/src/exit.ts'),
@@ -198,9 +209,13 @@ export const TABLES: Readonly<Record<string, () => string>> = {
   'sea.caps': () => caps(sea()),
   'sea.knobs': () => knobs(sea()),
   'sea.cells': () => cells('sea'),
-  'sea.scenarios': () =>
-    table(
-      ['scenario', 'also', 'what it shows'],
-      scenarios.scenarios.map((s) => [code(s.id), s.aliases.map(code).join(' '), s.title]),
-    ),
+  'sea.scenarios': () => scenarioTable(scenarios.scenarios),
+  'mce.caps': () => caps(mce()),
+  'mce.ops': () => {
+    const own = new Set((mce().def.ops ?? []).map((op) => op.name as string));
+    return ops((name) => own.has(name), ['plugin-mce/src/ops.ts'], vm('x86'));
+  },
+  'mce.knobs': () => knobs(mce()),
+  'mce.cells': () => cells('mce', vm('x86')),
+  'mce.scenarios': () => scenarioTable(mceScenarios.scenarios),
 };

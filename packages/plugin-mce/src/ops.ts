@@ -11,7 +11,7 @@ declare module '@faultyard/core' {
     'x86-setup-mce': { readonly on: 'vcpu'; readonly arg: { readonly mcgCap: bigint }; readonly result: 0 };
     /** KVM_X86_SET_MCE: an error for a bank. EINVAL for a bank that is not there, and without STATUS.VAL. */
     'x86-set-mce': { readonly on: 'vcpu'; readonly arg: KvmX86Mce; readonly result: 0 };
-    /** KVM_X86_GET_MCE_CAP_SUPPORTED (of the system): bits of MCG_CAP. */
+    /** KVM_X86_GET_MCE_CAP_SUPPORTED, of the system: bits of MCG_CAP. */
     'x86-get-mce-cap-supported': {
       readonly on: 'vm';
       readonly arg: Record<never, never>;
