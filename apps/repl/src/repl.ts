@@ -1,4 +1,5 @@
 /** The interactive side: a lab, a session over it, and what a terminal adds. */
+import type { Vm } from '@faultyard/core';
 import type { LoadedPackage } from './builtin.ts';
 import type { Command } from './commands/command.ts';
 import { completer } from './complete.ts';
@@ -65,7 +66,7 @@ export async function repl(options: ReplOptions): Promise<number> {
     ),
     onInput: (input) => journal.inputs.push(input),
   });
-  defineDotCommands(session, { ...options, interrupts });
+  defineDotCommands(session, { ...options, interrupts }, () => globals.vm);
   session.server.defineCommand('save', {
     help: 'save this session as a scenario file, as save() does',
     action(name: string) {
@@ -83,13 +84,14 @@ export async function repl(options: ReplOptions): Promise<number> {
 function defineDotCommands(
   session: Session,
   options: ReplOptions & { readonly interrupts: Interrupts },
+  vm: () => Vm | undefined,
 ): void {
   for (const command of options.commands)
     session.server.defineCommand(command.name, {
       help: command.help,
       action(text: string) {
         const words = text.split(/\s+/).filter(Boolean);
-        void session.work(() => command.run({ ...options, words, options: {} }));
+        void session.work(() => command.run({ ...options, words, options: {}, vm: vm() }));
       },
     });
 }

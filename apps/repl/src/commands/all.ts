@@ -2,8 +2,9 @@
 import type { Command } from './command.ts';
 import { list } from './list.ts';
 import { matrix } from './matrix.ts';
+import { mce } from './mce.ts';
 import { run } from './run.ts';
 import { script } from './script.ts';
 
 /** All commands. */
-export const COMMANDS: readonly Command[] = [list, run, matrix, script];
+export const COMMANDS: readonly Command[] = [list, run, matrix, script, mce];

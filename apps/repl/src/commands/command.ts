@@ -1,5 +1,6 @@
 /** What a command is: one object in one file of this folder, the same on the command line and in a session. */
 import type { ParseArgsConfig } from 'node:util';
+import type { Vm } from '@faultyard/core';
 import type { LoadedPackage } from '../builtin.ts';
 import type { Interrupts } from '../interrupt/interrupts.ts';
 import type { Io } from '../io.ts';
@@ -13,6 +14,8 @@ export interface Invocation {
   readonly io: Io;
   /** How Ctrl-C reaches what the command runs; a program of its own needs none. */
   readonly interrupts?: Interrupts;
+  /** The machine of a session, if there is one. */
+  readonly vm?: Vm | undefined;
   /** How often files were run by this program, by URL. */
   readonly runs: Map<string, number>;
   /** All commands, for help. */

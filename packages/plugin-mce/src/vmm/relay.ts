@@ -15,7 +15,7 @@ import {
 import { McaMsr, McgCap } from '../bits.ts';
 import type { LogLine, MemoryFailureEvent, SigbusEvent } from './event.ts';
 import { getMsr } from './guest-cpu.ts';
-import { injectMachineCheck } from './inject.ts';
+import { type Injected, injectMachineCheck } from './inject.ts';
 import type { MachineCheck } from './shape.ts';
 
 /** What a step decides: go on with the next step, or end here. */
@@ -142,13 +142,13 @@ export class MceRelay {
     return this.vm.vcpus[n] as Vcpu;
   }
 
-  /** Puts an error into a vCPU and tells who has to be told. @returns whether the VM is to be reset. */
-  put(vcpu: number, mce: MachineCheck, forced: boolean = false): boolean {
+  /** Puts an error into a vCPU and tells who has to be told. */
+  put(vcpu: number, mce: MachineCheck, forced: boolean = false): Injected {
     const r = injectMachineCheck(this.cpu(vcpu), mce, forced);
     if (r.event) this.emit(r.event);
     if (r.said) this.say(r.said.to, r.said.text);
     if (r.action === 'reset') this.#reset = true;
-    return r.action === 'reset';
+    return r;
   }
 
   /** What an exit brought for its vCPU's thread; `undefined` leaves it to other handlers. */

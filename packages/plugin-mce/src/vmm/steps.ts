@@ -30,15 +30,15 @@ export function injectStep(o: InjectOptions = {}): RelayStep {
       const asIntel = cpu.vendor === 'Intel' || o.qemu === '9.0';
       const lmce = asIntel && ((getMsr(vcpu, McaMsr.MCG_EXT_CTL) ?? 0n) & LMCE_EN) !== 0n;
       const mce = lmce ? { ...shape, mcgStatus: shape.mcgStatus | McgStatus.LMCE_S } : shape;
-      let reset = relay.put(e.vcpu, mce);
+      relay.put(e.vcpu, mce);
       if (asIntel && !lmce && o.broadcast !== 'never' && broadcasts(cpu))
-        for (const { id } of relay.vm.vcpus) if (id !== e.vcpu) reset = relay.put(id, FILLER) || reset;
+        for (const { id } of relay.vm.vcpus) if (id !== e.vcpu) relay.put(id, FILLER);
       const at = `QEMU addr ${pointer(e.hva)} and GUEST addr ${pointer(e.gpa)}`;
       relay.say(
         e.code === 'BUS_MCEERR_AR' ? 'error' : 'warning',
         `Guest MCE Memory Error at ${at} of type ${e.code} injected`,
       );
-      return reset ? RESET : { verdict: 'run' };
+      return relay.resetRequested ? RESET : { verdict: 'run' };
     },
   };
 }
