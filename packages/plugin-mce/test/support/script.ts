@@ -117,7 +117,7 @@ export interface Machine {
 }
 
 /** A fresh guest with the code of scripts. */
-export function scripted(m: Machine): Guest {
+function scripted(m: Machine): Guest {
   const g = guest({ model: m.model, set: { backend: m.backend }, cap: undefined });
   g.vm.write(0x1000, new Uint8Array(0x40).fill(0xf4));
   g.vm.write(0x1000, Uint8Array.of(0x0f, 0x30));
