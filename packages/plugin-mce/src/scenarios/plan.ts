@@ -119,7 +119,7 @@ function guestOf(s: SetupFacts, kind: GuestKind): GuestSetup {
     lmce: s.lmce === true,
     ctl2: s.ctl2 === true,
     masked: s.masked === true,
-    ...(s.touch && kind !== 'fixed' ? { touch: AT.victim } : {}),
+    ...(s.touch ? { touch: AT.victim } : {}),
     ...(mcgCtl === undefined ? {} : { mcgCtl }),
     ...(mcCtl === undefined ? {} : { mcCtl }),
     ...(hwcr === undefined ? {} : { hwcr }),
