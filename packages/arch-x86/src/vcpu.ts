@@ -320,7 +320,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     const out = yield* hostFault(this);
     // whatever could not be mapped costs one, or a guest that repeats it for ever would use up no budget
     if (!this.mapped && this.debt === owed) this.debt++;
-    return out;
+    return out ?? this.#stepped();
   }
 
   later(work: Work, done: boolean = false): NextStep {
@@ -357,7 +357,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   complete(): Outcome {
     if (this.ports.waits) {
       this.ports.resume();
-      return undefined;
+      return this.#stepped();
     }
     if (this.emulator.simple) {
       const a = this.emulator.takeSimple();
@@ -368,7 +368,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
       this.debt++;
       return undefined;
     }
-    return this.emulator.waits ? drive(this.emulator.resume()) : undefined;
+    return this.emulator.waits ? (drive(this.emulator.resume()) ?? this.#stepped()) : undefined;
   }
   /** KVM's emulator takes the instruction at pc, whose access `f` led outside memory. */
   *emulate(f: Readonly<AccessFault>): Task<Outcome> {
@@ -384,8 +384,15 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   /** The emulator carried an instruction out: what follows any instruction follows. */
   emulated(): void {
     const { debug } = this.events;
-    if (debug.careful) debug.behind(true);
+    if (debug.careful) debug.completed();
     this.#attention = true;
+  }
+  /** The exit of a debugger who stepped over an instruction that is completed only now. */
+  #stepped(): Exit | undefined {
+    const work = this.#work;
+    if (!work || typeof work === 'function') return undefined;
+    this.#work = undefined;
+    return work;
   }
   *mapOperand(): Task<Exit | undefined> {
     const served = yield* serve(this, { ...this.port.fault }, 'emulator');

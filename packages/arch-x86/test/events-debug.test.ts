@@ -95,6 +95,27 @@ describe('single step', () => {
     t.run(90);
     expect(t.seen()[0]).toMatchObject({ vector: 1, rip: at.get('a') });
   });
+  it('IN, OUT and OUTS by userspace -> a trap behind each; the same after a snapshot at the exit', () => {
+    const t = eventVm();
+    const at = t.load(`
+      mov esi, 0x40000
+      mov edx, 0x80
+      ${setFlags(TF)}
+      in al, dx
+      b: out dx, al
+      c: outsb
+      d: ${setFlags(0).replace('\n', '\ne: ')}
+      f: nop
+      hlt`);
+    for (let exits = 0; exits < 3; exits++) {
+      expect(t.run().kind).toBe('io');
+      const here = t.vcpu.vm.snapshot();
+      t.run();
+      t.vcpu.vm.restore(here);
+    }
+    expect(t.run().kind).toBe('hlt');
+    expect(steps(t, at)).toEqual(['b', 'c', 'd', 'e', 'f']);
+  });
   it('REP MOVSB of 3 -> a trap behind each iteration; RF = 1 in the image while some are left', () => {
     const t = eventVm();
     const at = t.load(
@@ -227,6 +248,17 @@ describe('breakpoint registers', () => {
       [1, VM.stubs + 0x40 * 16],
       [0x40, at.get('a')],
     ]);
+  });
+  it.each([
+    ['zen3', 1],
+    ['skylake', 0],
+  ] as const)('instruction breakpoint behind MOV SS, %s -> %i #DB', (model, traps) => {
+    const t = eventVm({ model });
+    const at = t.load('mov eax, 0x10\nmov ss, eax\na: nop\nhlt');
+    arm(t, 0, at.get('a') as number, DR7(0, 0, 0));
+    t.vcpu.vm.poke(VM.log + 16, FL.RF);
+    t.run();
+    expect(steps(t, at)).toEqual(Array.from({ length: traps }, () => 'a'));
   });
   it('a step, and a breakpoint on the next instruction -> one #DB with both bits', () => {
     const t = eventVm();

@@ -26,6 +26,17 @@ describe('KVM_SET_GUEST_DEBUG', () => {
     expect(t.run().kind).toBe('hlt');
     expect(t.seen()).toEqual([]);
   });
+  it('single step over IN -> the exit of the port first, then the debugger, AL loaded', () => {
+    const t = eventVm();
+    const l = t.load('in al, 0x40\na: nop\nhlt');
+    debug(t, G.SingleStep);
+    const e = t.run();
+    expect(e).toMatchObject({ kind: 'io', port: 0x40, write: false });
+    t.vcpu.answer(e, 0x5a);
+    expect(t.run()).toMatchObject({ kind: 'debug', why: 'step', arch: { x86: { pc: at(l, 'a') } } });
+    expect(t.vcpu.get('rax') & 0xffn).toBe(0x5an);
+    expect(t.run()).toMatchObject({ kind: 'debug', why: 'step' });
+  });
   it('hardware breakpoints -> exits with DR6 and DR7; the guest has its own registers', () => {
     const t = eventVm();
     const l = t.load('nop\na: nop\nmov ebx, 0x40000\nmov byte ptr [rbx], al\nb: nop\nhlt');

@@ -87,11 +87,14 @@ describe('IRET in protected mode', () => {
   it('to CPL 3 -> SS:ESP popped, data segments of CPL 0 become null', () => {
     const m = protectedMachine();
     push(m, 4, 0x1234, SEL.code3, FL.IF, AT.stack3, SEL.data3);
+    m.state.segment(Seg.GS).baseLo = 0x5000;
     run(m, IRET);
     expect([m.state.ipLo, m.sp, m.state.cpl]).toEqual([0x1234, AT.stack3, 3]);
     expect(m.state.segment(Seg.SS).selector).toBe(SEL.data3);
     expect(m.state.segment(Seg.DS).selector).toBe(0);
     expect(m.state.segment(Seg.DS).attr & Attr.Unusable).not.toBe(0);
+    // what 64-bit code goes by is left alone
+    expect(m.state.segment(Seg.GS)).toMatchObject({ selector: 0, baseLo: 0x5000 });
   });
   it('at CPL 3, IOPL 0 -> IF and IOPL stay', () => {
     const m = protectedMachine();

@@ -224,7 +224,7 @@ export class PortAccess {
     this.#waiting = 'nothing';
     const { state, core } = v;
     v.owe(1);
-    if (what === 'outs' || this.#pcLo !== state.pcLo || this.#pcHi !== state.pcHi) return;
+    if (what !== 'outs' && (this.#pcLo !== state.pcLo || this.#pcHi !== state.pcHi)) return;
     const d = core.device;
     if (what === 'ins') {
       const bytes = core.portData;
@@ -237,7 +237,8 @@ export class PortAccess {
       return;
     }
     if (what === 'in') state.setSized(R.RAX, d.size, d.lo & mask(d.size), 0);
-    state.advance(this.#length);
+    if (what !== 'outs') state.advance(this.#length);
+    v.emulated();
   }
 
   /** For the vCPU's cell. */

@@ -76,6 +76,8 @@ export class Debug {
   /** Between before and behind: TF was set at the start. */
   #traps = false;
   #inside = false;
+  /** It is neither done nor given up: KVM's emulator or userspace has it. */
+  #open = false;
   /** Where it began. */
   #startLo = 0;
   #startHi = 0;
@@ -150,11 +152,13 @@ export class Debug {
   before(): NextStep | undefined {
     const s = this.#m.state;
     this.#e.taken = false;
+    this.#open = false;
     this.#hits = 0;
     this.#keepsRf = false;
     this.#shadowed = false;
-    // MOV SS holds these back as well (APM volume 2, 13.1.2: "inhibited for one instruction")
-    if (!s.flag(FL.RF) && !(this.#e.shadow & 1)) {
+    // MOV SS holds these back on Intel's processors only (kvm/x86.c, kvm_vcpu_check_code_breakpoint)
+    const held = this.#m.model.vendor === 'Intel' && (this.#e.shadow & 1) !== 0;
+    if (!s.flag(FL.RF) && !held) {
       const bits = this.#executes(s.pcLo, s.code === 8 ? s.pcHi : 0);
       if (bits) return this.#trap(bits);
     }
@@ -167,6 +171,7 @@ export class Debug {
   /** Behind an instruction that completed, raised an exception, or has yet to complete (`done` false). */
   behind(done: boolean): NextStep {
     this.#inside = false;
+    this.#open = !done && !this.#e.taken;
     const s = this.#m.state;
     // an exception or INT cleared TF and RF itself, and no step follows it
     if (!done || this.#e.taken) {
@@ -191,6 +196,15 @@ export class Debug {
     // a breakpoint on the next instruction shows in the same #DB, as in QEMU and Bochs
     if (bits === 0) return Next.Run;
     return this.#trap(bits | (s.flag(FL.RF) ? 0 : this.#executes(s.pcLo, s.code === 8 ? s.pcHi : 0)));
+  }
+  /** {@link behind} an instruction that was completed after an exit or by KVM's emulator. */
+  completed(): NextStep {
+    if (!this.#open) {
+      // nobody looked when it began
+      this.#traps = false;
+      this.#hits = 0;
+    }
+    return this.behind(true);
   }
   /**
    * A string instruction with iterations left: the trap behind one of them pushes RF = 1 (Intel SDM volume 3, 19.3.1.1;
@@ -311,10 +325,11 @@ export class Debug {
   }
 
   // ---- for cells ---------------------------------------------------------------------------------------------------
-  /** State between two instructions. */
+  /** State between two instructions, or inside one that waits for userspace. */
   save(): Plain {
     const { control, dr } = this.#guest;
-    return { delayed: this.#delayed, control, dr: dr.map(({ lo, hi }) => [lo, hi]) };
+    const open = this.#open ? [Number(this.#traps), this.#hits, this.#startLo, this.#startHi] : [];
+    return { delayed: this.#delayed, control, dr: dr.map(({ lo, hi }) => [lo, hi]), open };
   }
   /** Takes what {@link save} gave. */
   restore(v: Plain): void {
@@ -322,7 +337,14 @@ export class Debug {
       readonly delayed: number;
       readonly control: number;
       readonly dr: readonly (readonly [number, number])[];
+      readonly open: readonly number[];
     };
+    const [traps = 0, hits = 0, startLo = 0, startHi = 0] = s.open;
+    this.#open = s.open.length > 0;
+    this.#traps = traps !== 0;
+    this.#hits = hits;
+    this.#startLo = startLo;
+    this.#startHi = startHi;
     this.#delayed = s.delayed;
     this.#guest = { control: s.control, dr: s.dr.map(([lo, hi]) => ({ lo, hi })) };
     this.follow();
@@ -330,6 +352,7 @@ export class Debug {
   /** RESET and INIT. */
   reset(): void {
     this.#delayed = 0;
+    this.#open = false;
     this.follow();
   }
 }

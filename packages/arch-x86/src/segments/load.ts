@@ -133,7 +133,8 @@ export function setSegment(s: X86State, n: SegNumber, from: Segment): void {
 
 /**
  * A return to an outer level: ES, DS, FS and GS that the new CPL may not use become null (Intel SDM volume 2, RET; APM
- * volume 2, 4.10.2).
+ * volume 2, 4.10.2). Unlike a null selector that is loaded, that clears nothing but the selector and the valid bit: the base
+ * of FS and GS still counts in 64-bit mode.
  */
 export function dropInaccessible(m: Machine, cpl: number): void {
   for (const n of [Seg.ES, Seg.DS, Seg.FS, Seg.GS] as const) {
@@ -141,7 +142,7 @@ export function dropInaccessible(m: Machine, cpl: number): void {
     const conforming = (attr & (Attr.Code | Attr.Conforming)) === (Attr.Code | Attr.Conforming);
     const unusable = (attr & Attr.Unusable) !== 0;
     if (unusable || conforming || ((attr >>> Attr.DplShift) & 3) >= cpl) continue;
-    setSegment(m.state, n, nullSegment(m, n, 0));
+    setSegment(m.state, n, { ...m.state.segment(n), selector: 0, attr: Attr.Unusable });
   }
 }
 
