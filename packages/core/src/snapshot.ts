@@ -132,9 +132,14 @@ function hashedCore(vm: Vm): Plain {
     bugged: vm.bugged,
     vcpus: vm.vcpus.map((v): Plain => {
       const { now, retired, immediateExit, device, page } = v.save();
-      return { now, retired, immediateExit, device: { ...device }, page: { ...page } };
+      return { now, retired, immediateExit, device: hashedDevice(device), page: { ...page } };
     }),
   };
+}
+
+/** Without what no architecture but one of ports and strings sets, so that the others' hashes stay what they were. */
+function hashedDevice({ port, count, ...rest }: VcpuImage['device']): Plain {
+  return port || count !== 1 ? { ...rest, port, count } : rest;
 }
 
 function coreState(vm: Vm): CoreState {
