@@ -76,7 +76,16 @@ function store(s: McaState, m: KvmX86Mce, status: bigint): void {
 }
 
 /** Carries KVM_X86_SET_MCE out. @throws KvmError EINVAL for a bank that is not there, or without VAL. */
-export function setMce(v: X86Vcpu, s: McaState, m: KvmX86Mce, knobs: MceKnobs): MceOutcome {
+export function setMce(v: X86Vcpu, s: McaState, given: KvmX86Mce, knobs: MceKnobs): MceOutcome {
+  const u64 = (x: bigint): bigint => BigInt.asUintN(64, x);
+  const { bank } = given;
+  const m: KvmX86Mce = {
+    bank,
+    status: u64(given.status),
+    addr: u64(given.addr),
+    misc: u64(given.misc),
+    mcgStatus: u64(given.mcgStatus),
+  };
   const refuse = (why: string): never => {
     throw new KvmError('KVM_X86_SET_MCE', 'EINVAL', why);
   };

@@ -36,6 +36,19 @@ describe('KVM_X86_SET_MCE', () => {
     expect(g.api.view(g.cpu).banks[9]?.status).toBe(0n);
     expect(g.api.set(g.cpu, { bank: 31, status: VAL })).toBe('logged');
   });
+  it('values beyond 64 bits and negative ones -> their low 64 bits, as the structure has them', () => {
+    const g = fresh();
+    g.api.set(g.cpu, {
+      bank: 9,
+      status: (1n << 64n) | AR,
+      addr: -1n,
+      misc: 1n << 70n,
+      mcgStatus: (1n << 64n) | 7n,
+    });
+    const v = g.api.view(g.cpu);
+    expect(v.banks[9]).toMatchObject({ status: AR, addr: 0xffff_ffff_ffff_ffffn, misc: 0n });
+    expect(v.mcgStatus).toBe(7n);
+  });
   it('a structure that is too short -> EFAULT', () => {
     const g = fresh();
     expect(g.cpu.ioctl(0x4040_ae9e, new Uint8Array(63))).toMatchObject({ ret: -1, errno: 'EFAULT' });
