@@ -78,3 +78,14 @@ describe('state hash at the end', () => {
     });
   }
 });
+
+describe('a hash is the same from one version to the next', () => {
+  test('fresh vCPU -> stateHash: as it was before there was a second architecture', () => {
+    const vm = createVm({
+      arch: arm64(),
+      memslots: [{ gpa: 0x4000_0000n, size: 1n << 20n }],
+    }) as unknown as Vm;
+    made.push(vm);
+    expect(vm.stateHash()).toBe('a87caf1b226c3879');
+  });
+});
