@@ -6,7 +6,7 @@ import { createVm } from '@faultyard/core';
 import { missing, output, runQemuSystem, scratch } from '@faultyard/testkit/oracle';
 import { type X86PluginOptions, type X86Vcpu, x86 } from '../../src/index.ts';
 import { Seg } from '../../src/isa/layout.ts';
-import { CR0 } from '../../src/state.ts';
+import { CR0, SR } from '../../src/state.ts';
 import type { Image } from './bare-image.ts';
 import { AT, SHUTDOWN } from './bare-layout.ts';
 
@@ -60,14 +60,16 @@ function entries(image: Image): { start: number; failed: number } {
 }
 
 /** Puts a vCPU where a multiboot loader leaves it: flat 32-bit protected mode. */
-function flat(arch: X86Vcpu, ip: number): void {
+export function flat(arch: X86Vcpu, ip: number): void {
   const s = arch.state;
   s.setSys(0, CR0.PE | CR0.ET, 0);
   s.setSys(3, 0, 0);
   s.setSys(4, 0, 0);
+  s.setSys(SR.EFER, 0, 0);
   const data = { selector: 0x10, attr: 0xc93, limit: -1, baseLo: 0, baseHi: 0 };
   for (const n of [Seg.ES, Seg.SS, Seg.DS, Seg.FS, Seg.GS] as const) Object.assign(s.segment(n), data);
   Object.assign(s.segment(Seg.CS), { ...data, selector: 8, attr: 0xc9b });
+  s.flags = 2;
   s.setIp(ip, 0);
   arch.modeChanged();
   arch.translationChanged();
@@ -93,6 +95,7 @@ export function runHere(image: Image, options: X86PluginOptions = {}): Uint8Arra
       // nothing answers: reads give 0, as under QEMU
       if (e.kind === 'io' || e.kind === 'mmio') continue;
       if (e.kind === 'shutdown') {
+        arch.reset(true);
         flat(arch, failed);
         arch.state.setSized(0, 4, SHUTDOWN, 0);
         continue;

@@ -298,7 +298,7 @@ function gates(): Case[] {
         0xc,
         SEL.a,
       ])
-        for (const esp of [AT.stackTss, AT.stackTss - 2])
+        for (const esp of ss === SEL.data0 ? [AT.stackTss, AT.stackTss - 2] : [AT.stackTss])
           out.push({
             ...{ mode, cpl, code: 'div' },
             poke: [
@@ -371,12 +371,9 @@ function alignment(): Case[] {
             out.push({
               ...c,
               regs: { bx: at + more },
-              poke: [
-                [AT.data, 0],
-                [AT.data + 4, 0],
-                [AT.data + 8, 0],
-                [AT.data + 12, 0],
-              ],
+              poke: [AT.data, 0xd800, AT.data16 + 0xd800].flatMap((a) =>
+                [0, 4, 8, 12, 16, 20].map((n) => [a + n, 0] as const),
+              ),
             });
           }
         }
@@ -396,10 +393,13 @@ export const exceptionSuites: readonly Suite[] = [
     name: 'gates',
     what: 'gates of every kind, their targets and stacks -> which exception, which stack',
     codes: ALL,
+    // KVM's backend, not KVM, delivers exceptions there
+    with: ['qemu'],
     cases: gates,
   },
   {
     name: 'alignment',
+    user: true,
     what: 'CR0.AM and EFLAGS.AC by size and CPL -> #AC',
     codes: alignedCodes,
     cases: alignment,

@@ -17,7 +17,9 @@ export interface Suite {
 }
 
 /** Implementations that are not ours. */
-export type Other = 'qemu' | 'kvm';
+export const OTHERS = ['qemu', 'kvm'] as const;
+/** One of them. */
+export type Other = (typeof OTHERS)[number];
 
 /** `-cpu` of QEMU: everything its translator can do, as an AMD processor. */
 export const QEMU_CPU = 'max,vendor=AuthenticAMD,la57=on,monitor=off';

@@ -1,7 +1,9 @@
 /** Every suite of bare-metal cases. */
+import { callSuites } from './call-cases.ts';
+import { controlSuites } from './control-cases.ts';
 import { exceptionSuites } from './exception-cases.ts';
 import { pagingSuites } from './paging-cases.ts';
 import type { Suite } from './suite.ts';
 
 /** All of them. */
-export const SUITES: readonly Suite[] = [...exceptionSuites, ...pagingSuites];
+export const SUITES: readonly Suite[] = [...exceptionSuites, ...callSuites, ...controlSuites, ...pagingSuites];

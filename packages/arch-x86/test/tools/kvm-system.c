@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #define MEMORY (32u << 20)
@@ -192,10 +193,11 @@ int main(int argc, char **argv)
 		die("mmap of the vCPU", 1);
 	restart(vcpu, start, 0);
 
+	const struct itimerval soon = { .it_value = { 0, 300000 } };
 	unsigned last = 0, still = 0;
 	for (;;) {
 		struct kvm_regs regs;
-		alarm(5);
+		setitimer(ITIMER_REAL, &soon, 0);
 		int rc = ioctl(vcpu, KVM_RUN, 0);
 		if (rc < 0 && errno == EINTR) {
 			/* a case that never ends */

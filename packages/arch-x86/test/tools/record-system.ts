@@ -48,6 +48,6 @@ for (const suite of SUITES) {
     const kinds = new Map<string, string[]>();
     for (const d of c.unexplained) kinds.set(shape(d), [...(kinds.get(shape(d)) ?? []), d]);
     for (const [, all] of [...kinds].sort((a, b) => b[1].length - a[1].length).slice(0, Number(process.env['KINDS'] ?? 12)))
-      console.log(`  ${all.length}: ${all[0]}`);
+      console.log(`  ${all.length}: ${all[0]?.slice(all[0].lastIndexOf('}: ') + 3)} | ${all[0]}`);
   }
 }

@@ -1,0 +1,54 @@
+/**
+ * The privileged half against implementations that are not ours: every suite of bare-metal cases here, compared with what
+ * qemu-system-x86_64 and KVM were recorded to make of it (`tools/record-system.ts`), but for `differs.ts`; and the
+ * recordings against the installed ones.
+ */
+import { describe, expect, test } from 'vitest';
+import { bareImage } from '../support/bare-image.ts';
+import { readResults } from '../support/bare-recording.ts';
+import { missingKvm, missingQemu, runHere, runKvm, runQemu } from '../support/bare-runner.ts';
+import { type Compared, compare } from './comparison.ts';
+import { DIFFERENCES } from './differs.ts';
+import { OTHERS, OURS, type Other, QEMU_CPU, type Suite } from './suite.ts';
+import { SUITES } from './suites.ts';
+
+const NAMES: Readonly<Record<Other, string>> = { qemu: 'QEMU', kvm: 'KVM' };
+const comparisons = SUITES.flatMap((suite) => (suite.with ?? OTHERS).map((other) => ({ suite, other })));
+const used = new Set<number>();
+
+function compareHere(suite: Suite, other: Other): Compared {
+  const theirs = readResults(`${suite.name}.${other}`);
+  if (!theirs) throw new Error('there is no recording');
+  const cases = suite.cases();
+  const compared = compare(suite, cases, other, runHere(bareImage(suite.codes, cases), OURS[other]), theirs, DIFFERENCES);
+  for (const k of compared.explained.keys()) used.add(k);
+  return compared;
+}
+
+describe('bare-metal cases against recordings', () => {
+  for (const { suite, other } of comparisons)
+    test(`${suite.name}: ${suite.what} (as ${NAMES[other]})`, () => {
+      const { unexplained, records } = compareHere(suite, other);
+      expect(unexplained.slice(0, 20)).toEqual([]);
+      expect(records).toBeGreaterThan(0);
+    });
+  test('differs.ts -> nothing in it that no case needs', () => {
+    expect(DIFFERENCES.filter((_, k) => !used.has(k)).map((d) => `${d.who}: ${d.why}`)).toEqual([]);
+  });
+});
+
+/** A suite that is quick to run, and touches every handler. */
+const sample = SUITES.find((s) => s.name === 'exceptions') as Suite;
+for (const [other, reason, ask] of [
+  ['qemu', missingQemu(), (image) => runQemu(image, QEMU_CPU)],
+  ['kvm', missingKvm(), runKvm],
+] as const satisfies readonly (readonly [Other, string | undefined, (image: ReturnType<typeof bareImage>) => Uint8Array])[])
+  describe.skipIf(reason !== undefined)(`the installed ${NAMES[other]}${reason ? ` (skipped: ${reason})` : ''}`, () => {
+    test('a sample of cases -> what was recorded', () => {
+      const cases = sample.cases();
+      const theirs = ask(bareImage(sample.codes, cases));
+      const recorded = readResults(`${sample.name}.${other}`);
+      if (!recorded) throw new Error('there is no recording');
+      expect(compare(sample, cases, other, recorded, theirs, []).unexplained.slice(0, 10)).toEqual([]);
+    });
+  });
