@@ -87,7 +87,7 @@ export const MCE_KNOBS: { readonly [K in keyof MceKnobs]: KnobDef<MceKnobs[K]> }
   hostMc: of(
     ['sigbus', 'erratum383'],
     'sigbus',
-    "a real machine check while the guest runs: the host handles it as one of user mode, or it bears the signature of family 10h's erratum 383 and the guest triple faults",
+    "a real machine check while the guest runs: the host handles it as one of user mode, or (SVM) it bears the signature of family 10h's erratum 383 and the guest triple faults",
     'arch/x86/kvm/svm/svm.c, svm_handle_mce',
   ),
 };

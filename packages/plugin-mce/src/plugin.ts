@@ -98,7 +98,7 @@ export function mce(...none: readonly never[]): Plugin<never, MceApi> {
       ctx.contribute(intercept, (q) => userCpuid(q, states.of(q.vcpu)));
       if (knobs.ignoreMsrs === 'on') ctx.contribute(unknownMsr, () => true);
       if (knobs.userExit === 'on') ctx.vm.enableCap('x86-user-space-msr', { args: [7n] });
-      if (knobs.hostMc === 'erratum383')
+      if (knobs.hostMc === 'erratum383' && backend === 'AMD')
         ctx.contribute(poisonConsumed, ({ vcpu }) => erratum383(vcpu as X86Vcpu));
       const supported = supportedCap(backend);
       return {

@@ -93,6 +93,8 @@ export function setMce(v: X86Vcpu, s: McaState, given: KvmX86Mce, knobs: MceKnob
     refuse(`bank ${m.bank}; MCG_CAP has ${s.count}`);
   if (!(m.status & Status.VAL)) refuse('STATUS.VAL is 0');
   const outcome = applied(v, s, m);
+  if (outcome === 'disabled' || outcome === 'triple-fault') return outcome;
+  // silicon keeps a deferred error here even where STATUS holds a worse one
   if (knobs.smcaDestat === 'full' && knobs.deferredFillsDestat === 'on' && m.status & Status.DEFERRED) {
     s.destat[m.bank] = m.status;
     s.deaddr[m.bank] = m.addr;

@@ -110,6 +110,18 @@ describe('deferredFillsDestat', () => {
     expect(x.wrmsr(DEADDR, 1n)).toBe('gp');
     expect([x.rdmsr(0x425), x.rdmsr(DESTAT), x.rdmsr(DEADDR)]).toEqual([AO, 0n, 0n]);
   });
+  it('over an uncorrected error -> STATUS only gets OVER, DESTAT has the deferred one', () => {
+    const x = g();
+    x.set(0x425, 0xbc00_0800_0000_0000n);
+    expect(x.api.set(x.cpu, { bank: 9, status: AO, addr: 0x5000n })).toBe('marked');
+    expect([x.rdmsr(0x425), x.rdmsr(DESTAT), x.rdmsr(DEADDR)]).toEqual([0xfc00_0800_0000_0000n, AO, 0x5000n]);
+  });
+  it('dropped, as reporting is off -> not in DESTAT', () => {
+    const x = g();
+    x.set(0x424, 0n);
+    expect(x.api.set(x.cpu, { bank: 9, status: AO | (1n << 61n), mcgStatus: 7n })).toBe('disabled');
+    expect(x.rdmsr(DESTAT)).toBe(0n);
+  });
   it('a corrected error -> not in DESTAT', () => {
     const x = g();
     x.cpu.op('x86-set-mce', {
