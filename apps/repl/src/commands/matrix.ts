@@ -87,7 +87,8 @@ function drawMatrix(io: Io, cells: readonly MatrixCell[], interrupts: Interrupts
 function explainColumns(io: Io, cells: readonly MatrixCell[]): void {
   const titles = new Map(cells.flatMap((c) => (c.columnTitle ? [[c.column, c.columnTitle] as const] : [])));
   if (titles.size > 0) line(io.out);
-  for (const [column, title] of titles) line(io.out, io.colors.dim(`${column.padEnd(4)}${title}`));
+  const room = Math.max(4, ...[...titles].map(([column]) => column.length + 1));
+  for (const [column, title] of titles) line(io.out, io.colors.dim(`${column.padEnd(room)}${title}`));
 }
 
 /** Says how many cells are as expected, and shows those that are not in full. */
