@@ -342,6 +342,8 @@ export class Stage2 {
 
   #install(slot: Memslot, gfn: number, write: boolean, pfn: number, writable: boolean, bits: number): void {
     let e = pfn | VALID | bits | (writable ? WRITE : 0);
+    // written in place from now on: a hash from when it was shared is worth nothing
+    if (writable && (bits & SHARED) === 0) this.#host.mark(pfn, FrameFlag.Hashed, false);
     if (slot.dirty) {
       if (write) this.slots.markDirty(slot, gfn);
       else e |= LOG;
