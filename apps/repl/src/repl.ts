@@ -66,7 +66,14 @@ export async function repl(options: ReplOptions): Promise<number> {
     ),
     onInput: (input) => journal.inputs.push(input),
   });
-  defineDotCommands(session, { ...options, interrupts }, () => globals.vm);
+  defineDotCommands(
+    session,
+    { ...options, interrupts },
+    {
+      vm: () => globals.vm,
+      done: (statement) => journal.inputs.push(statement),
+    },
+  );
   session.server.defineCommand('save', {
     help: 'save this session as a scenario file, as save() does',
     action(name: string) {
@@ -84,14 +91,18 @@ export async function repl(options: ReplOptions): Promise<number> {
 function defineDotCommands(
   session: Session,
   options: ReplOptions & { readonly interrupts: Interrupts },
-  vm: () => Vm | undefined,
+  about: { readonly vm: () => Vm | undefined; readonly done: (statement: string) => void },
 ): void {
   for (const command of options.commands)
     session.server.defineCommand(command.name, {
       help: command.help,
       action(text: string) {
         const words = text.split(/\s+/).filter(Boolean);
-        void session.work(() => command.run({ ...options, words, options: {}, vm: vm() }));
+        void session.work(async () => {
+          const status = await command.run({ ...options, words, options: {}, vm: about.vm() });
+          if (command.statement) about.done(command.statement(words));
+          return status;
+        });
       },
     });
 }

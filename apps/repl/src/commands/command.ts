@@ -37,6 +37,8 @@ export interface Command {
   readonly options?: NonNullable<ParseArgsConfig['options']>;
   /** What its options mean, for `help`. */
   readonly about?: Readonly<Record<string, string>>;
+  /** The statement that does the same in a saved session, where the command changes the session's machine. */
+  readonly statement?: (words: readonly string[]) => string;
   /** Runs it; returns the exit status. @throws UserError for words it does not understand. */
   run(invocation: Invocation): number | Promise<number>;
 }

@@ -11,6 +11,7 @@ export const mce: Command = {
   usage: MCE_USAGE,
   options: { broadcast: { type: 'boolean', short: 'b' } },
   about: { '-b': 'every other vCPU gets a machine check too, where the guest CPU broadcasts them' },
+  statement: (words) => `policy.mce.monitorMce(vm, ${JSON.stringify(words)});`,
   run({ words, vm, io }) {
     if (!vm)
       throw new UserError(
