@@ -41,14 +41,16 @@ describe('witness cells', () => {
     const expected = TABLE.rows.find((r) => r.id === entry)?.cells[column];
     expect(outcome(entry, column, knob, value)).toBe(expected);
   });
-  it.each(witnesses)(
-    '%s other than %s -> cell %s %s differs for some value',
-    (knob, value, entry, column) => {
+  const named = [...new Set(witnesses.map(([knob, value]) => `${knob} ${value}`))];
+  it.each(named)('%s -> another value gives something else in one of its cells', (name) => {
+    const tells = witnesses.filter(([knob, value]) => `${knob} ${value}` === name);
+    const differs = tells.some(([knob, value, entry, column]) => {
       const values = MCE_KNOBS[knob as keyof typeof MCE_KNOBS].values as readonly string[];
-      const others = values.filter((v) => v !== value).map((v) => outcome(entry, column, knob, v));
-      expect(others.some((o) => o !== outcome(entry, column, knob, value))).toBe(true);
-    },
-  );
+      const here = outcome(entry, column, knob, value);
+      return values.some((v) => outcome(entry, column, knob, v) !== here);
+    });
+    expect(differs).toBe(true);
+  });
 });
 
 /** Knobs that no cell was written for, seen in the crash all the same. */
