@@ -117,6 +117,28 @@ describe('what a snapshot brings back', () => {
 });
 
 describe('memory of snapshots and forks', () => {
+  test('hashed while shared, then read and written when it no longer is -> the hash of what it is', () => {
+    const code = [
+      ...toyLoad(4, 2, 0, RAM + 0x3000),
+      ...toyAddi(1, 0, 5),
+      ...toyStore(4, 1, 0, RAM + 0x3000),
+      ...toyHalt(),
+    ];
+    const run = (move: boolean): string => {
+      let vm = make(code);
+      vm.poke(RAM + 0x3000, 1);
+      if (move) {
+        const twin = track(vm.fork());
+        twin.stateHash();
+        vm.dispose();
+        open.splice(open.indexOf(vm), 1);
+        vm = twin;
+      }
+      cpu(vm).run();
+      return vm.stateHash();
+    };
+    expect(run(true)).toBe(run(false));
+  });
   test('snapshots and forks given back -> no frame is left in use', () => {
     const vm = make([...toyAddi(1, 0, 5), ...toyStore(4, 1, 0, RAM + 0x3000), ...toyHalt()]);
     vm.poke(RAM + 0x3000, 1);
