@@ -62,7 +62,8 @@ export function resolveModel(o: X86Options = {}): Model {
   };
   const name = o.model ?? 'zen3';
   const base = MODELS[name];
-  if (!base) bad('model', name, 'is not a model of x86', `take one of ${Object.keys(MODELS).join(', ')}`);
+  if (!Object.hasOwn(MODELS, name))
+    bad('model', name, 'is not a model of x86', `take one of ${Object.keys(MODELS).join(', ')}`);
   const features = new Set(base.features);
   for (const [f, on] of Object.entries(o.features ?? {})) {
     if (!FEATURES.has(f)) bad('feature', f, 'is not known', `take one of ${[...FEATURES.keys()].join(', ')}`);
@@ -75,6 +76,9 @@ export function resolveModel(o: X86Options = {}): Model {
   const tscKhz = o.tscKhz ?? base.tscKhz;
   if (!(Number.isInteger(tscKhz) && tscKhz >= 1 && tscKhz <= 100_000_000))
     bad('tscKhz', tscKhz, 'is not 1..100000000', 'give a frequency in kHz');
+  const irqchip = o.irqchip ?? 'none';
+  if (irqchip !== 'none' && irqchip !== 'kernel')
+    bad('irqchip', irqchip, 'is not a place of interrupt controllers', 'take none or kernel');
   const parts = {
     name,
     vendor: base.vendor,

@@ -56,6 +56,8 @@ describe('models -> CPUID', () => {
   });
   test('an unknown model, feature, size -> FY_ARGUMENT', () => {
     expect(() => x86({ model: 'i486' as ModelName })).toThrow(/FY_ARGUMENT.*zen3/);
+    expect(() => x86({ model: '__proto__' as ModelName })).toThrow(/FY_ARGUMENT.*zen3/);
+    expect(() => x86({ irqchip: 'kernal' as 'kernel' })).toThrow(/FY_ARGUMENT.*take none or kernel/);
     expect(() => x86({ features: { avx10: true } })).toThrow(/FY_ARGUMENT.*avx10/);
     expect(() => x86({ physicalBits: 60 })).toThrow(/FY_ARGUMENT/);
     expect(() => x86({ tscKhz: 0 })).toThrow(/FY_ARGUMENT/);

@@ -194,7 +194,9 @@ export class Ops {
       if (!d) return refuse('EINVAL', `no such operation of a ${on}`);
       const { codec, immediate } = d;
       if (immediate) {
-        const n = arg instanceof Uint8Array ? refuse('EINVAL', 'it takes a number') : BigInt(arg);
+        if (typeof arg !== 'bigint' && !Number.isInteger(arg))
+          return refuse('EINVAL', 'it takes a whole number');
+        const n = BigInt(arg as bigint | number);
         return { ret: Number(this.call(target, d.name, immediate(n))), bytes };
       }
       if (!codec) return refuse('ENOTTY', 'it has no form in bytes');

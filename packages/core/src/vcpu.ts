@@ -112,9 +112,16 @@ export class Vcpu<E extends ExitKind = ExitKind> {
   }
   /**
    * Writes a register by name, masked as the hardware would.
-   * @throws FaultyardError FY_REGISTER_UNKNOWN.
+   * @throws FaultyardError FY_REGISTER_UNKNOWN; FY_ARGUMENT for a number that is not whole.
    */
   set(name: string, value: bigint | number): void {
+    if (typeof value !== 'bigint' && !Number.isInteger(value))
+      throw new FaultyardError('FY_ARGUMENT', {
+        what: name,
+        value,
+        why: 'is not a whole number',
+        fix: 'give a bigint, or a number without a fraction',
+      });
     if (!this.arch.write(name, BigInt.asUintN(64, BigInt(value)))) this.#noRegister(name);
   }
   #noRegister(name: string): never {

@@ -379,3 +379,15 @@ describe('a snapshot restored where it does not belong', () => {
     expect(vm.stateHash()).toBe(before);
   });
 });
+
+test('a register or an ioctl number with a fraction, or NaN -> FY_ARGUMENT, EINVAL', () => {
+  const vm = createVm({ arch: toy() }) as unknown as Vm;
+  open.push(vm);
+  const v = vm.vcpus[0] as NonNullable<(typeof vm.vcpus)[0]>;
+  const before = vm.stateHash();
+  for (const n of [Number.NaN, 1.5, Number.POSITIVE_INFINITY]) {
+    expect(() => v.set('r1', n)).toThrow(/FY_ARGUMENT.*r1/);
+    expect(v.ioctl(0xae80, n)).toMatchObject({ ret: -1, errno: 'EINVAL' });
+  }
+  expect(vm.stateHash()).toBe(before);
+});
