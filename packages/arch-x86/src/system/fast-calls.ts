@@ -49,13 +49,14 @@ function syscall(m: Machine, i: Instruction): NextStep {
   const { mode } = s;
   if (!(s.efer & EFER.SCE) || mode === 'real' || mode === 'virtual-8086') return ud(m);
   if (mode !== 'long' && m.model.vendor === 'Intel') return ud(m);
-  const star = s.sysHi(SR.STAR) & 0xfffc;
+  // SS is 8 above as it stands; only CS loses its RPL
+  const star = s.sysHi(SR.STAR) & 0xffff;
   s.advance(i.length);
   if (!s.lma) {
     // legacy mode: the target is STAR's low half, and of the flags only IF, VM and RF are cleared
     s.set(R.RCX, s.ipLo, 0);
     s.other &= ~(FL.IF | FL.VM | FL.RF);
-    setSegment(s, Seg.CS, flat(star, code(false)));
+    setSegment(s, Seg.CS, flat(star & 0xfffc, code(false)));
     setSegment(s, Seg.SS, flat((star + 8) & 0xffff, DATA));
     return syscallEntered(m, s.sysLo(SR.STAR), 0);
   }
@@ -64,7 +65,7 @@ function syscall(m: Machine, i: Instruction): NextStep {
   s.set(R11, flags, 0);
   s.flags = flags & ~s.sysLo(SR.SFMASK);
   const target = mode === 'long' ? SR.LSTAR : SR.CSTAR;
-  setSegment(s, Seg.CS, flat(star, code(true)));
+  setSegment(s, Seg.CS, flat(star & 0xfffc, code(true)));
   setSegment(s, Seg.SS, flat((star + 8) & 0xffff, DATA));
   return syscallEntered(m, s.sysLo(target), s.sysHi(target));
 }
