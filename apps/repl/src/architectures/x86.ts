@@ -18,6 +18,7 @@ const OPTIONS: Readonly<Record<keyof X86PluginOptions, true>> = {
   features: true,
   physicalBits: true,
   tscKhz: true,
+  irqchip: true,
 };
 
 /** Modes in which a machine can start. */

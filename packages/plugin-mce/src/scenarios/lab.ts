@@ -42,7 +42,7 @@ interface Side {
 }
 
 /** A cell under way. */
-export class Lab {
+class Lab {
   readonly plan: Plan;
   readonly ride: Ride<MceMachine>;
   readonly #case: ScenarioCase;
