@@ -16,7 +16,7 @@ import { mce } from '@faultyard/plugin-mce';
 import { scenarios as mceScenarios } from '@faultyard/plugin-mce/scenarios';
 import { sea } from '@faultyard/plugin-sea';
 import { scenarios } from '@faultyard/plugin-sea/scenarios';
-import type { Scenario } from '@faultyard/testkit';
+import type { ScenarioInfo } from '@faultyard/testkit';
 import { members } from './members.ts';
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
@@ -176,7 +176,7 @@ function errors(): string {
   return table(['code', 'what it says', 'what to do'], rows);
 }
 
-function scenarioTable(all: readonly Scenario[]): string {
+function scenarioTable(all: readonly ScenarioInfo[]): string {
   const rows = all.map((s) => [code(s.id), s.aliases.map(code).join(' '), s.title]);
   return table(['scenario', 'also', 'what it shows'], rows);
 }
