@@ -4,6 +4,7 @@ import switches from '../data/switches.json' with { type: 'json' };
 import { MCE_KNOBS } from '../src/index.ts';
 import { TABLE } from '../src/scenarios/generated/table.ts';
 import { scenarios } from '../src/scenarios/index.ts';
+import { SCENARIO_KNOBS } from '../src/scenarios/scenario-knobs.ts';
 
 const COLUMNS = Object.keys(TABLE.columns);
 
@@ -67,5 +68,25 @@ describe('the crash under other knobs', () => {
   });
   it('erratum 383: consumed poison -> a triple fault instead of a relay', () => {
     expect(scenarios.run('mce/8', { set: { hostMc: 'erratum383' } }).outcome).toBe('X8 S(0) M(0)');
+  });
+});
+
+/** Scenario, knob, value, what happens. */
+const CHOICES = [
+  ['mce/35/no-succor', 'qemu', '9.0', 'V(inject) MC(5,3,9:BD000000000000C0) PANIC S(BD000000000000C0) M(5)'],
+  ['mce/35/no-succor', 'qemu', '10.0', 'V(inject) LIVE S(9C00180000000000) M(0)'],
+  ['mce/37/ser', 'requireSerP', 'yes', 'V(exit1)'],
+  ['mce/37/ser', 'requireSerP', 'no', 'V(inject) MC(7,0,9:BC00080000000000) LIVE S(BC00080000000000) M(0)'],
+  ['mce/8', 'requireSerP', 'yes', 'V(exit1)'],
+  ['mce/8', 'requireSerP', 'no', 'V(inject) MC(7,3,9:BC00080000000000) KILL LIVE S(0) M(0)'],
+] as const;
+describe('choices of the VMM', () => {
+  it.each(CHOICES)('%s %s=%s -> %s', (id, knob, value, code) => {
+    expect(scenarios.run(id, { set: { [knob]: value } }).outcome).toBe(code);
+  });
+  it('every value of every knob is among them', () => {
+    const shown = CHOICES.map(([, knob, value]) => `${knob}=${value}`);
+    for (const [id, k] of Object.entries(SCENARIO_KNOBS))
+      for (const v of k.values ?? []) expect(shown).toContain(`${id}=${v}`);
   });
 });

@@ -4,6 +4,7 @@ import { MCE_KNOBS } from '../knobs.ts';
 import { CODES } from './codes.ts';
 import { TABLE } from './generated/table.ts';
 import { runCell } from './lab.ts';
+import { SCENARIO_KNOBS } from './scenario-knobs.ts';
 import { STORIES } from './stories.ts';
 
 const all: readonly Scenario[] = [...new Set(TABLE.rows.map((r) => r.scenario))].map((id) => {
@@ -24,5 +25,5 @@ export const scenarios: ScenarioSet = scenarioSet({
   table: TABLE,
   codes: CODES,
   scenarios: all,
-  knobs: MCE_KNOBS,
+  knobs: { ...MCE_KNOBS, ...SCENARIO_KNOBS },
 });

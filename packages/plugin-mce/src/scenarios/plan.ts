@@ -89,8 +89,11 @@ const PAGE = 0x1000;
 export function planOf(c: ScenarioCase): Plan {
   const s = { ...BASE, ...c.entry.setup } as unknown as SetupFacts;
   const backend = (c.knobs['backend'] as MceKnobs['backend'] | undefined) ?? s.backend;
-  const shared = { vendor: s.vendor, mcgCap: BigInt(s.mcgCap), backend, vcpus: s.vcpus, qemu: s.qemu };
-  const vmm = { requireSerP: s.requireSerP, succor: s.succor, overflowRecov: s.overflowRecov };
+  const qemu = (c.knobs['qemu'] as QemuVersion | undefined) ?? s.qemu;
+  const serP = c.knobs['requireSerP'];
+  const requireSerP = serP === undefined ? s.requireSerP : serP === 'yes';
+  const shared = { vendor: s.vendor, mcgCap: BigInt(s.mcgCap), backend, vcpus: s.vcpus, qemu };
+  const vmm = { requireSerP, succor: s.succor, overflowRecov: s.overflowRecov };
   return {
     ...shared,
     ...vmm,
