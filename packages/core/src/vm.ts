@@ -111,6 +111,8 @@ export class Vm<E extends ExitKind = ExitKind> {
   readonly caps: Capabilities;
   readonly ops: Ops;
   readonly vcpus: readonly Vcpu<E>[];
+  /** How many {@link vcpus} there will be; known before the first is made. */
+  readonly vcpuCount: number;
   readonly exitCodecs: ReadonlyMap<string, ExitCodec>;
   /** Set while a VMM task stands between two of its steps; snapshots refuse then. */
   busy: { readonly task: string; readonly point: string } | undefined;
@@ -166,6 +168,7 @@ export class Vm<E extends ExitKind = ExitKind> {
         why: 'is not 1..512',
         fix: 'give a number of vCPUs',
       });
+    this.vcpuCount = n;
     for (let id = 0; id < n; id++) {
       const v = new Vcpu<E>(this, id, (self) => arch.createVcpu(this as Vm, self as Vcpu));
       vcpus.push(v);

@@ -145,7 +145,7 @@ export class Cpuid {
   /** What a VMM sets that passes on what KVM supports: ids and counts of this vCPU, no APIC where there is none. */
   setDefaults(): void {
     const { id, vm, apic } = this.#v;
-    const count = (vm as { readonly vcpus?: readonly unknown[] }).vcpus?.length ?? 1;
+    const count = (vm as { readonly vcpuCount?: number }).vcpuCount ?? 1;
     this.set(this.supported.map((e) => placed(e, id, Math.max(count, id + 1), apic !== undefined)));
     this.isDefault = true;
   }
