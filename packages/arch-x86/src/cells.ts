@@ -1,5 +1,6 @@
 /** A vCPU's state as cells: canonical, versioned, nothing derived. */
 import type { Cell, Plain } from '@faultyard/core';
+import { restoreMsrExit, saveMsrExit } from './msr/instructions.ts';
 import { type Segment, SR_COUNT } from './state.ts';
 import type { X86Vcpu } from './vcpu.ts';
 
@@ -50,6 +51,7 @@ interface ControlState {
   readonly waiting: boolean;
   readonly mpState: number;
   readonly msrExit: 'none' | 'read' | 'write';
+  readonly msrAnswer: readonly number[];
   readonly debt: number;
   readonly guards: number;
   readonly microcode: { readonly lo: number; readonly hi: number };
@@ -67,6 +69,7 @@ function control(v: X86Vcpu): Cell {
       waiting: v.waiting,
       mpState: v.mpState,
       msrExit: v.msrExit,
+      msrAnswer: saveMsrExit(v),
       debt: v.debt,
       guards: v.guards.plugins,
       microcode: { lo: v.microcode.lo, hi: v.microcode.hi },
@@ -79,6 +82,7 @@ function control(v: X86Vcpu): Cell {
       v.waiting = c.waiting;
       v.mpState = c.mpState;
       v.msrExit = c.msrExit;
+      restoreMsrExit(v, c.msrAnswer);
       v.debt = c.debt;
       v.guards.plugins = c.guards;
       v.microcode.lo = c.microcode.lo;

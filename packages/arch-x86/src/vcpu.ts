@@ -115,6 +115,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   mpState = 0;
   /** An MSR access waits for userspace (KVM_EXIT_X86_RDMSR, WRMSR). */
   msrExit: 'none' | 'read' | 'write' = 'none';
+  msrLength = 0;
 
   /** The local APIC, with interrupt controllers in the kernel. */
   apic: LocalApic | undefined = undefined;
@@ -309,18 +310,14 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
 
   *handle(): Task<Outcome> {
     if (this.events.tripleFault !== 'no') return this.events.exit();
-    const work = this.#work;
-    if (work) {
-      this.#work = undefined;
-      return typeof work === 'function' ? yield* work() : work;
-    }
+    if (this.#work) return yield* this.#worked();
     const owed = this.debt;
     this.mapped = false;
     if (this.vm.traced) traceFault(this, this.port.fault);
     const out = yield* hostFault(this);
     // whatever could not be mapped costs one, or a guest that repeats it for ever would use up no budget
     if (!this.mapped && this.debt === owed) this.debt++;
-    return out ?? this.#stepped();
+    return out ?? (yield* this.#worked());
   }
 
   later(work: Work, done: boolean = false): NextStep {
@@ -357,7 +354,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   complete(): Outcome {
     if (this.ports.waits) {
       this.ports.resume();
-      return this.#stepped();
+      return drive(this.#worked());
     }
     if (this.emulator.simple) {
       const a = this.emulator.takeSimple();
@@ -368,7 +365,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
       this.debt++;
       return undefined;
     }
-    return this.emulator.waits ? (drive(this.emulator.resume()) ?? this.#stepped()) : undefined;
+    return this.emulator.waits ? (drive(this.emulator.resume()) ?? drive(this.#worked())) : undefined;
   }
   /** KVM's emulator takes the instruction at pc, whose access `f` led outside memory. */
   *emulate(f: Readonly<AccessFault>): Task<Outcome> {
@@ -387,12 +384,16 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     if (debug.careful) debug.completed();
     this.#attention = true;
   }
-  /** The exit of a debugger who stepped over an instruction that is completed only now. */
-  #stepped(): Exit | undefined {
+  /** What was put off until the instruction under way is done with: the exit of a debugger, of a plugin. */
+  *#worked(): Task<Outcome> {
     const work = this.#work;
-    if (!work || typeof work === 'function') return undefined;
     this.#work = undefined;
-    return work;
+    return typeof work === 'function' ? yield* work() : work;
+  }
+  /** The instruction is over, and the run loop has something to do before the next: an event or an exit is under way. */
+  get deferred(): boolean {
+    const { tripleFault, vectoring } = this.events;
+    return tripleFault !== 'no' || vectoring || this.#work !== undefined;
   }
   *mapOperand(): Task<Exit | undefined> {
     const served = yield* serve(this, { ...this.port.fault }, 'emulator');

@@ -167,6 +167,29 @@ describe('KVM_CAP_X86_USER_SPACE_MSR', () => {
     expect([core.get('rdx'), core.get('rax'), gp(core)]).toEqual([0x11n, 0x2233_4455n, false]);
     vm.dispose();
   });
+  test.each(['before', 'after'])(
+    'a fork %s the answer -> it goes on behind RDMSR, with the answer',
+    (when) => {
+      const { vm, core } = real(RDMSR);
+      vm.op('enable-cap', { cap: 188, args: [7n] });
+      core.set('rcx', 0x12345);
+      run(core);
+      const open = vm.stateHash();
+      if (when === 'after') {
+        answerMsr(core, 0x1234n);
+        expect(vm.stateHash()).not.toBe(open);
+      }
+      const other = vm.fork();
+      expect(other.stateHash()).toBe(vm.stateHash());
+      const [cpu] = other.vcpus;
+      if (!cpu) throw new Error('no vCPU');
+      if (when === 'before') answerMsr(cpu, 0x1234n);
+      expect(cpu.run().kind).toBe('hlt');
+      expect(cpu.get('rax')).toBe(0x1234n);
+      other.dispose();
+      vm.dispose();
+    },
+  );
   test('WRMSR of an unknown MSR -> exit x86-wrmsr: data; refused -> guest: #GP', () => {
     const { vm, core } = real(WRMSR);
     vm.op('enable-cap', { cap: 188, args: [BigInt(MsrExitReason.Unknown)] });

@@ -1,4 +1,5 @@
 /** RDMSR and WRMSR (AMD64 APM volume 3; arch/x86/kvm/x86.c, kvm_emulate_rdmsr and kvm_emulate_wrmsr). */
+import type { Plain } from '@faultyard/core';
 import { R } from '../isa/layout.ts';
 import { Next, type NextStep } from '../next.ts';
 import { join } from '../state.ts';
@@ -19,14 +20,38 @@ export function rdmsr(v: X86Vcpu): NextStep {
   const { lo, hi } = v.msrs.value;
   if (v.vm.traced) traceMsr(v, false, index, r === MsrResult.Ok ? join(lo, hi) : 0n, r !== MsrResult.Ok);
   if (r !== MsrResult.Ok) return refuse(v, r, index, false);
-  done(v, lo, hi);
+  const length = lengthOf(v);
+  put(v, lo, hi);
+  v.state.advance(length);
   return Next.Run;
 }
-function done(v: X86Vcpu, lo: number, hi: number): void {
-  const length = lengthOf(v);
+
+function put(v: X86Vcpu, lo: number, hi: number): void {
   v.state.set(R.RAX, lo, 0);
   v.state.set(R.RDX, hi, 0);
-  v.state.advance(length);
+}
+
+/** An open exit as it is saved: its instruction's length, and what the VMM wrote to kvm_run. */
+export function saveMsrExit(v: X86Vcpu): Plain {
+  if (v.msrExit === 'none') return [];
+  const run = v.core.kvmRun;
+  return [
+    v.msrLength,
+    run.getUint8(MSR_ERROR),
+    run.getInt32(MSR_DATA, true),
+    run.getInt32(MSR_DATA + 4, true),
+  ];
+}
+
+/** Puts it back; core has its last exit again. */
+export function restoreMsrExit(v: X86Vcpu, saved: readonly number[]): void {
+  const [length = 0, error = 0, lo = 0, hi = 0] = saved;
+  v.msrLength = length;
+  if (v.msrExit === 'none') return;
+  const run = v.core.kvmRun;
+  run.setUint8(MSR_ERROR, error);
+  run.setInt32(MSR_DATA, lo, true);
+  run.setInt32(MSR_DATA + 4, hi, true);
 }
 
 /** WRMSR, privilege checked. */
@@ -59,6 +84,8 @@ function refuse(v: X86Vcpu, r: MsrResultCode, index: number, write: boolean): Ne
   const of = { vcpu: v.id, ret: 0, reason, index } as const;
   const data = write ? join(v.state.lo(R.RAX), v.state.lo(R.RDX)) : 0n;
   v.msrExit = write ? 'write' : 'read';
+  // a restored VM has not fetched it
+  v.msrLength = lengthOf(v);
   return v.later(write ? { ...of, kind: 'x86-wrmsr', data } : { ...of, kind: 'x86-rdmsr' });
 }
 
@@ -72,6 +99,6 @@ export function completeMsr(v: X86Vcpu): void {
     v.raise(13, 0);
     return;
   }
-  if (write) v.state.advance(lengthOf(v));
-  else done(v, run.getInt32(MSR_DATA, true), run.getInt32(MSR_DATA + 4, true));
+  if (!write) put(v, run.getInt32(MSR_DATA, true), run.getInt32(MSR_DATA + 4, true));
+  v.state.advance(v.msrLength);
 }
