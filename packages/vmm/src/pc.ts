@@ -18,6 +18,8 @@ export const PC = {
   cmos: 0x70,
   exit: 0xf4,
   com1: 0x3f8,
+  /** Global interrupt of COM1. */
+  com1Irq: 4,
 } as const;
 
 /**
@@ -54,11 +56,20 @@ export interface PcBoard {
   readonly handler: Handler;
 }
 
-/** Puts the PC's devices around a VM whose memory is there already; their state goes into the VM's cells. */
+/** COM1's line: to whoever listens, and to the interrupt controllers in the kernel, if there are any. */
+function raise(vm: Vm, level: boolean, also: Uart16550Options['irq']): void {
+  also?.(level);
+  if (vm.irqchip) vm.op('gsi-line', { irq: PC.com1Irq, level });
+}
+
+/**
+ * Puts the PC's devices around a VM whose memory is there already; their state goes into the VM's cells. With interrupt
+ * controllers in the kernel (`x86({ irqchip: 'kernel' })`) COM1 raises IRQ 4.
+ */
 export function pcBoard(vm: Vm, o: PcBoardOptions = {}): PcBoard {
   const bus = new MmioBus(vm, o.unassigned === undefined ? {} : { unassigned: o.unassigned });
   const ports = new PortBus(vm);
-  const uart = new Uart16550(PC.com1, o.uart);
+  const uart = new Uart16550(PC.com1, { ...o.uart, irq: (level) => raise(vm, level, o.uart?.irq) });
   const exitPort = new ExitPort(PC.exit);
   const memory = memoryOf(vm);
   const cmos = new Cmos(PC.cmos, {
