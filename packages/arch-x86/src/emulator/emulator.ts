@@ -45,9 +45,11 @@ export const Once = {
   Map: 2,
   /** The instruction wants a device where KVM's emulator has none to offer. */
   Cannot: 3,
+  /** It is OUTS, and its port is next: that access stands in `Vcpu.device`, and is not this emulator's. */
+  Port: 4,
 } as const;
 /** One of {@link Once}. */
-export type OnceResult = 0 | 1 | 2 | 3;
+export type OnceResult = 0 | 1 | 2 | 3 | 4;
 
 /** What a resumed or started emulation came to: an exit, a device access in `Vcpu.device`, or the guest goes on. */
 export type Outcome = Exit | typeof Stop.Device | undefined;
@@ -123,6 +125,10 @@ export class Emulator {
         const { wanted } = this.accesses;
         if (wanted) return this.#leave('load', wanted);
         continue;
+      }
+      if (once === Once.Port) {
+        this.accesses.forget();
+        return Stop.Device;
       }
       if (once === Once.Cannot) {
         this.accesses.forget();

@@ -34,6 +34,11 @@ export function executeOnce(v: X86Vcpu, accesses: DeviceAccesses): OnceResult {
   else if (leave === Leave.Fault && !accesses.wanted) next = v.faulted();
   port.emulating = undefined;
   if (accesses.wanted) return Once.Device;
+  if (next === Next.Device) return Once.Port;
+  if (next === Next.Handle && v.deferred) {
+    v.attend();
+    return Once.Done;
+  }
   if (next === Next.Handle) {
     const { cause } = port.fault;
     return cause === Cause.Device ? Once.Cannot : Once.Map;
