@@ -167,6 +167,18 @@ describe('KVM_CAP_X86_USER_SPACE_MSR', () => {
     expect([core.get('rdx'), core.get('rax'), gp(core)]).toEqual([0x11n, 0x2233_4455n, false]);
     vm.dispose();
   });
+  test('answerMsr where no MSR exit waits, or with half a number -> FY_EXIT_ANSWER, FY_ARGUMENT', () => {
+    const { vm, core } = real(RDMSR);
+    vm.op('enable-cap', { cap: 188, args: [7n] });
+    expect(() => answerMsr(core, 1n)).toThrow(/FY_EXIT_ANSWER/);
+    core.set('rcx', 0x12345);
+    run(core);
+    expect(() => answerMsr(core, 1.5)).toThrow(/FY_ARGUMENT/);
+    answerMsr(core, 1n);
+    expect(run(core).kind).toBe('hlt');
+    expect(() => answerMsr(core, 1n)).toThrow(/FY_EXIT_ANSWER.*hlt/);
+    vm.dispose();
+  });
   test.each(['before', 'after'])(
     'a fork %s the answer -> it goes on behind RDMSR, with the answer',
     (when) => {

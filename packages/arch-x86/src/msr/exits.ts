@@ -2,7 +2,7 @@
  * MSR accesses that leave to userspace: KVM_CAP_X86_USER_SPACE_MSR, KVM_EXIT_X86_RDMSR and KVM_EXIT_X86_WRMSR
  * (Documentation/virt/kvm/api.rst; arch/x86/kvm/x86.c, kvm_msr_user_space).
  */
-import type { ExitCodec, Vcpu } from '@faultyard/core';
+import { type ExitCodec, FaultyardError, type Vcpu } from '@faultyard/core';
 
 /** KVM_MSR_EXIT_REASON_*. */
 export const MsrExitReason = { Inval: 1, Unknown: 2, Filter: 4 } as const;
@@ -61,8 +61,25 @@ export const MSR_EXITS: {
 /**
  * The VMM's answer to the pending MSR exit, written to the kvm_run page: a value for a read (for a write: done), or
  * `refuse`, which gives the guest #GP(0).
+ * @throws FaultyardError FY_EXIT_ANSWER when the vCPU's last exit is no MSR access; FY_ARGUMENT for a number that is not
+ * whole.
  */
 export function answerMsr(vcpu: Vcpu, value: bigint | number | 'refuse'): void {
+  const kind = vcpu.exit?.kind ?? 'of an MSR';
+  if (kind !== 'x86-rdmsr' && kind !== 'x86-wrmsr')
+    throw new FaultyardError('FY_EXIT_ANSWER', {
+      kind,
+      vcpu: vcpu.id,
+      why: vcpu.exit ? 'is no access to an MSR' : 'is not pending',
+      fix: 'answer x86-rdmsr or x86-wrmsr, before running again',
+    });
+  if (typeof value === 'number' && !Number.isInteger(value))
+    throw new FaultyardError('FY_ARGUMENT', {
+      what: 'value',
+      value,
+      why: 'is not a whole number',
+      fix: "give a bigint, a whole number or 'refuse'",
+    });
   const run = vcpu.kvmRun;
   run.setUint8(MSR_ERROR, value === 'refuse' ? 1 : 0);
   if (value !== 'refuse') run.setBigUint64(MSR_DATA, BigInt.asUintN(64, BigInt(value)), true);
