@@ -250,7 +250,8 @@ class Lab {
   /** Registers of vCPU 0 as KVM_GET_MSRS gives them, where the row asks for them. */
   #registers(): void {
     const { kind } = this.plan.guest ?? {};
-    if (this.#over || kind === undefined || kind === 'probe') return;
+    const begun = this.ride.machine.setup === 0;
+    if (!begun || this.#over || kind === undefined || kind === 'probe') return;
     const { seen } = this.#side(0);
     const read = (name: 'S' | 'M' | 'D', index: number): void => {
       const [value] = this.#cpu(0).op('get-msrs', { indices: [index] });
