@@ -67,6 +67,35 @@ test('a store to a hole, then add to it -> VMM: the load of the add comes next, 
   expect(v.get('rbx')).toBe(2n);
 });
 
+test('div by 0 that a device answered, no room in the IDT -> VMM: shutdown', () => {
+  const v = boot('div byte ptr es:[8]');
+  v.set('idtr.limit', 0);
+  const e = v.run();
+  expect(mmio(e)).toEqual({ gpa: HOLE + 8, size: 1, write: false });
+  v.answer(e, 0);
+  expect(v.run(1000)).toMatchObject({ kind: 'shutdown', why: 'triple fault' });
+});
+
+test('div by 0 that a device answered, its handler on a page that stage 2 lacks -> guest: #DE once', () => {
+  const v = boot('mov ax, 7000h\nmov ss, ax\nmov ax, 1\ndiv byte ptr es:[8]');
+  (vm as Vm).write(0x6000, assemble('.code16\ninc cx\nhlt', { origin: 0x6000 }).bytes);
+  (vm as Vm).write(0, Uint8Array.of(0, 0x60, 0, 0));
+  const e = v.run();
+  v.answer(e, 0);
+  expect(v.run(1000).kind).toBe('hlt');
+  expect([v.get('rcx') & 0xffffn, v.get('rsp') & 0xffffn]).toEqual([1n, 0x8000n - 6n]);
+});
+
+test('outsb out of a hole -> VMM: the load, then the port with what was loaded', () => {
+  const v = boot('mov dx, 80h\nmov si, 4\noutsb es:[si]');
+  const e = v.run();
+  expect(mmio(e)).toEqual({ gpa: HOLE + 4, size: 1, write: false });
+  v.answer(e, 0x5a);
+  expect(v.run()).toMatchObject({ kind: 'io', port: 0x80, write: true, size: 1, data: [0x5a] });
+  expect(v.run().kind).toBe('hlt');
+  expect(v.get('rsi') & 0xffffn).toBe(5n);
+});
+
 test('rep movsb out of a hole -> VMM: one element per exit; immediate_exit lets the load end', () => {
   const v = boot('push es\npop ds\nxor ax, ax\nmov es, ax\nmov si, 4\nmov di, 2000h\nmov cx, 2\nrep movsb');
   let e = v.run();
@@ -161,7 +190,8 @@ test('ports and memory of in-kernel devices -> no exit', () => {
       out.lo = 0x40 + offset;
       return true;
     },
-    store: (offset: number, _size: number, _v: number, lo: number) => seen.push(`${name}+${offset}=${lo}`) > 0,
+    store: (offset: number, _size: number, _v: number, lo: number) =>
+      seen.push(`${name}+${offset}=${lo}`) > 0,
   });
   (vm as Vm).ports.add(device('timer', 0x40));
   (vm as Vm).bus.add(device('block', HOLE));
