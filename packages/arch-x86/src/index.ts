@@ -29,7 +29,14 @@ export { type FieldDef, type MsrAccess, type MsrDef, MsrResult, type MsrResultCo
 export { answerMsr, MsrExitReason } from './msr/exits.ts';
 export type { MsrFilterRange, MsrFilterSetting } from './msr/filter.ts';
 export { Next, type NextStep } from './next.ts';
+export type { KvmDebugregs, KvmTranslation } from './ops/control.ts';
+// its declarations: what is not named here is not among the types of a package
+export type {} from './ops/cpuid.ts';
+export type { KvmFpu, KvmXcr } from './ops/fpu.ts';
 export type { KvmIrqchip } from './ops/irqchip.ts';
+export type { KvmMsr } from './ops/msrs.ts';
+export type { KvmRegs } from './ops/registers.ts';
+export type { KvmSegment, KvmSregs, KvmSregs2, KvmSregsCommon, KvmTable } from './ops/sregs.ts';
 export { type X86Api, type X86Exit, type X86PluginOptions, x86 } from './plugin.ts';
 export * from './points.ts';
 export { Attr, CR0, CR4, EFER, type Pair, type Segment, SR, type X86State } from './state.ts';
