@@ -93,7 +93,7 @@ export const CR0 = {
   AM: 0x4_0000,
   NW: 0x2000_0000,
   CD: 0x4000_0000,
-  PG: 0x8000_0000 | 0,
+  PG: -0x8000_0000 as number,
 } as const;
 /** Bits of CR4. */
 export const CR4 = {

@@ -28,7 +28,7 @@ export const DR6 = {
   /** Task switch to a TSS with T = 1. */
   BT: 0x8000,
   /** Bits that read 1 unless an exception clears them (KVM: DR6_ACTIVE_LOW), and the reset value. */
-  ActiveLow: 0xffff_0ff0 | 0,
+  ActiveLow: -0xf010 as number,
 } as const;
 /** DR7.GD: general detect. */
 const DR7_GD = 0x2000;

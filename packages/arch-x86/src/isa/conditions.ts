@@ -18,8 +18,22 @@ const positive = (b: Builder, v: I32): I32 => b.geS(v, b.c32(0));
 
 /** Names as iced-x86 writes them, in encoding order. */
 export const CONDITIONS = [
-  ...['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a'],
-  ...['s', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g'],
+  'o',
+  'no',
+  'b',
+  'ae',
+  'e',
+  'ne',
+  'be',
+  'a',
+  's',
+  'ns',
+  'p',
+  'np',
+  'l',
+  'ge',
+  'le',
+  'g',
 ] as const;
 
 const TESTS: { readonly [name: string]: (b: Builder) => I32 } = {

@@ -37,7 +37,13 @@ export const ARITHMETIC = 0x8d5;
 export const OTHER = 0x3f_7700;
 
 /** Bits of `fa`. */
-export const FA = { CF: 0x8000_0000 | 0, CarryIn: 0x4000_0000, AF: 8, SignFlip: 1, ParityFlip: 2 } as const;
+export const FA = {
+  CF: -0x8000_0000 as number,
+  CarryIn: 0x4000_0000,
+  AF: 8,
+  SignFlip: 1,
+  ParityFlip: 2,
+} as const;
 
 /** CF as 0 or 1. */
 export function carry(b: Builder): I32 {
