@@ -2,6 +2,7 @@
  * RESET and INIT (AMD64 APM volume 2, table 14-1; arch/x86/kvm/x86.c, kvm_vcpu_reset). INIT keeps MSRs, FPU, PKRU, the TSC
  * and CR0.CD and NW.
  */
+import { waitsForStartup } from './irqchip/placing.ts';
 import { FL } from './isa/flags.ts';
 import { R, Seg } from './isa/layout.ts';
 import { Attr, CR0, SR } from './state.ts';
@@ -65,4 +66,5 @@ export function resetVcpu(v: X86Vcpu, init: boolean): void {
   v.tlb.dropEverything();
   v.events.reset();
   v.apic?.reset(init);
+  if (!init) waitsForStartup(v);
 }

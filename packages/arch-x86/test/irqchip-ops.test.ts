@@ -193,6 +193,16 @@ describe('operations', () => {
     expect(state()).toBe(0);
     expect(errno(() => cpu(vm, 1).op('set-mp-state', { mpState: 7 }))).toBe('EINVAL');
   });
+  it('RESET of the machine -> the others wait again, the APIC is as at the start', () => {
+    const vm = make('kernel');
+    const other = archOf(cpu(vm, 1));
+    cpu(vm, 1).op('set-mp-state', { mpState: 0 });
+    other.apic?.write(Apic.Spiv, 0x1ff);
+    other.reset(false);
+    (vm.irqchip as X86IrqChip).reset();
+    expect([cpu(vm, 1).op('get-mp-state', {}), other.apic?.read(Apic.Spiv)]).toEqual([1, 0xff]);
+    expect(vm.stateHash()).toBe(make('kernel').stateHash());
+  });
   it('INIT in SMM -> latched until RSM, shown in vcpu events; a SIPI is lost', () => {
     const vm = make('kernel', 1);
     const arch = archOf(cpu(vm));

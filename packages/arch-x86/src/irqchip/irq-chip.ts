@@ -107,6 +107,12 @@ export class X86IrqChip implements IrqChip {
       v.mpState = 0;
     }
   }
+  /** RESET of the machine, but for local APICs, which are reset with their vCPUs. Routes stay. */
+  reset(): void {
+    this.pic.reset();
+    this.ioApic.reset();
+    this.pit?.reset();
+  }
   #attendAll(): void {
     for (const v of this.#vcpus) v.attend();
   }

@@ -125,6 +125,11 @@ export class LocalApic {
     const kept = [Apic.Id, Apic.Version, ...(init && this.x2 ? [Apic.Ldr] : [])].map((r) => this.#get(r));
     this.#regs.fill(0);
     const [id = 0, version = 0, ldr = 0] = kept;
+    if (!init) {
+      this.pendingInit = false;
+      this.pendingSipi = false;
+      this.sipiVector = 0;
+    }
     this.#set(Apic.Id, init ? id : this.#p.id << 24);
     this.#set(Apic.Version, version || VERSION | (5 << 16));
     this.#set(Apic.Ldr, ldr);

@@ -202,6 +202,12 @@ export class Pic {
     this.#first = new Chip(0, ELCR_MASK[0], p);
     this.#second = new Chip(8, ELCR_MASK[1], p);
   }
+  /** RESET: as a pair that was never set up. */
+  reset(): void {
+    this.#first.setImage(new Uint8Array(PIC_STATE_BYTES));
+    this.#second.setImage(new Uint8Array(PIC_STATE_BYTES));
+    this.#update();
+  }
   #update(): void {
     if (this.#second.wanted >= 0) {
       // an edge on the cascade line

@@ -106,6 +106,13 @@ export class Pit {
       this.#pulse();
     } else this.#follow();
   }
+  /** RESET: no channel is set up (kvm_pit_reset). */
+  reset(): void {
+    for (const [i, c] of this.#channels.entries())
+      Object.assign(c, channel(i === 2 ? 0 : 1), { loaded: this.#now() });
+    this.#speaker = 0;
+    this.#start(this.#channels[0]);
+  }
   /** Forgets its deadline. */
   stop(): void {
     this.#due = Infinity;

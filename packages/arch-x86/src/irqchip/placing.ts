@@ -30,9 +30,9 @@ export function apicPlace(v: X86Vcpu, chip: X86IrqChip): ApicPlace {
   };
 }
 
-/** After KVM_CREATE_VCPU: all but the first wait for INIT and SIPI. */
+/** After KVM_CREATE_VCPU or RESET: with APICs all but the first wait for INIT and SIPI. */
 export function waitsForStartup(v: X86Vcpu): void {
-  v.mpState = v.id === 0 ? Mp.Runnable : Mp.Uninitialized;
+  v.mpState = v.apic === undefined || v.id === 0 ? Mp.Runnable : Mp.Uninitialized;
 }
 
 /** Accepts INIT and SIPI that came in. SMM and GIF = 0 hold INIT back; a SIPI that nobody waits for is lost. */
