@@ -7,45 +7,45 @@ const bit = (n: number): bigint => 1n << BigInt(n);
 
 /** Bits of MCi_STATUS. Bits 56 to 43 mean different things for Intel and for AMD. */
 export const Status = {
-  VAL: bit(63),
-  OVER: bit(62),
-  UC: bit(61),
-  EN: bit(60),
-  MISCV: bit(59),
-  ADDRV: bit(58),
-  PCC: bit(57),
+  VAL: bit(63) as bigint,
+  OVER: bit(62) as bigint,
+  UC: bit(61) as bigint,
+  EN: bit(60) as bigint,
+  MISCV: bit(59) as bigint,
+  ADDRV: bit(58) as bigint,
+  PCC: bit(57) as bigint,
   /** Intel: signalled as a machine check. */
-  S: bit(56),
+  S: bit(56) as bigint,
   /** Intel: action required. AMD: TCC. */
-  AR: bit(55),
+  AR: bit(55) as bigint,
   /** AMD: uncorrectable data was found and not consumed. */
-  DEFERRED: bit(44),
+  DEFERRED: bit(44) as bigint,
   /** AMD: bad data was consumed. */
-  POISON: bit(43),
+  POISON: bit(43) as bigint,
 } as const;
 
 /** Bits of MCG_CAP (MSR 179h); bits 7:0 count the banks. */
 export const McgCap = {
   /** MCG_CTL exists. */
-  CTL_P: bit(8),
+  CTL_P: bit(8) as bigint,
   /** Corrected errors interrupt: CTL2 registers and the LVT entry. Intel. */
-  CMCI_P: bit(10),
+  CMCI_P: bit(10) as bigint,
   /** Software error recovery: S and AR in MCi_STATUS. Intel. */
-  SER_P: bit(24),
+  SER_P: bit(24) as bigint,
   /** Machine checks for one logical CPU alone. Intel. */
-  LMCE_P: bit(27),
+  LMCE_P: bit(27) as bigint,
 } as const;
 
 /** Bits of MCG_STATUS (MSR 17Ah). */
 export const McgStatus = {
   /** The interrupted program can go on at the saved RIP. */
-  RIPV: bit(0),
+  RIPV: bit(0) as bigint,
   /** The saved RIP belongs to the error. */
-  EIPV: bit(1),
+  EIPV: bit(1) as bigint,
   /** A machine check is being handled. */
-  MCIP: bit(2),
+  MCIP: bit(2) as bigint,
   /** Intel: delivered to this logical CPU alone. */
-  LMCE_S: bit(3),
+  LMCE_S: bit(3) as bigint,
 } as const;
 
 /** Indices of MSRs. Bank i's CTL, STATUS, ADDR and MISC are at `MC0_CTL + 4 * i`, and so on. */
@@ -81,9 +81,13 @@ export const SmcaRegister = {
 /** KVM_MAX_MCE_BANKS. */
 export const MAX_BANKS = 32;
 /** Bits of HWCR: STATUS may be written by software; the TSC runs at P0's frequency; CPUID faults outside CPL 0. */
-export const Hwcr = { McStatusWrEn: bit(18), TscFreqSel: bit(24), CpuidUserDis: bit(35) } as const;
+export const Hwcr = {
+  McStatusWrEn: bit(18) as bigint,
+  TscFreqSel: bit(24) as bigint,
+  CpuidUserDis: bit(35) as bigint,
+} as const;
 /** Bits of FEAT_CTL. */
-export const FeatCtl = { LOCKED: bit(0), LMCE_ENABLED: bit(20) } as const;
+export const FeatCtl = { LOCKED: bit(0) as bigint, LMCE_ENABLED: bit(20) as bigint } as const;
 /** MCi_CTL2: interrupt on corrected errors. */
 export const CMCI_EN: bigint = bit(30);
 /** Register of the local APIC through which corrected errors interrupt: LVT CMCI (Intel SDM volume 3A, 11.5.1). */
