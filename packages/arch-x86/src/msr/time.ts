@@ -28,6 +28,10 @@ function writeAdjust(a: MsrAccess): MsrResultCode {
   return MsrResult.Ok;
 }
 
+/** A guest that has neither RDTSCP nor RDPID has no TSC_AUX, to read or write (x86.c, __kvm_get_msr). */
+const withoutAux = (a: MsrAccess): boolean =>
+  !a.host && !a.vcpu.cpuid.has('rdtscp') && !a.vcpu.cpuid.has('rdpid');
+
 /** Rows. */
 export const TIME_MSRS: readonly MsrDef[] = [
   {
@@ -63,9 +67,15 @@ export const TIME_MSRS: readonly MsrDef[] = [
     slot: SR.TSC_AUX,
     listed: true,
     keepsOnInit: true,
+    read: (a) => {
+      if (withoutAux(a)) return MsrResult.Refused;
+      a.lo = a.vcpu.state.sysLo(SR.TSC_AUX);
+      a.hi = a.vcpu.state.sysHi(SR.TSC_AUX);
+      return MsrResult.Ok;
+    },
     check: (a) => {
       const { cpuid } = a.vcpu;
-      if (!a.host && !cpuid.has('rdtscp') && !cpuid.has('rdpid')) return MsrResult.Refused;
+      if (withoutAux(a)) return MsrResult.Refused;
       // AMD ignores bits 63:32, Intel takes none (x86.c, kvm_set_msr)
       if (cpuid.vendor === 'Intel' && a.hi !== 0) return MsrResult.Refused;
       a.hi = 0;
