@@ -335,6 +335,22 @@ describe('a vCPU', () => {
     expect(lab.run().kind).toBe('io');
     expect(['rax', 'rcx', 'rdx'].map((r) => lab.cpu.get(r))).toEqual([0x20n, 0x40n, 0x5_0054n]);
   });
+  it('single-stepped by a debugger over the APIC page -> the same registers, a debug exit for each', () => {
+    const lab = guest('mov dword ptr [rbx + 80h], 35h\nmov ecx, dword ptr [rbx + 80h]\nout 80h, al');
+    lab.cpu.op('set-guest-debug', { control: 3 });
+    let steps = 0;
+    while (lab.run().kind === 'debug') steps++;
+    expect([steps, lab.cpu.get('rcx'), lab.cpu.get('cr8')]).toEqual([8, 0x35n, 3n]);
+  });
+  it('a self-IPI with IF = 1 -> taken before the next instruction', () => {
+    const lab = guest(`
+      sti
+      nop
+      mov dword ptr [rbx + 300h], 40040h
+      mov ecx, ebp
+      out 80h, al`);
+    expect([lab.run().kind, lab.cpu.get('rcx')]).toEqual(['io', 1n]);
+  });
   it('the APIC off, or moved -> ones and silence; an exit where it was', () => {
     const lab = guest(`
       mov ecx, 1bh

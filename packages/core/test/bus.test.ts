@@ -60,3 +60,20 @@ test('a device that says "not mine" -> not served, asked again the next time', (
   expect(bus.store(0x1000, 4, 0, 1, 0)).toBe(false);
   expect(log.length).toBe(2);
 });
+
+test('a device of outside only, asked from inside -> left alone; others served; from outside served, too', () => {
+  const log: string[] = [];
+  const bus = new KernelBus();
+  bus.add(device('a', 0x1000, 0x10, log));
+  expect(bus.outside(0x1000, 4)).toBe(false);
+  bus.add({ ...device('b', 0x2000, 0x10, log), outside: true });
+  expect([bus.outside(0x1000, 4), bus.outside(0x2004, 4), bus.outside(0x200c, 8)]).toEqual([
+    false,
+    true,
+    false,
+  ]);
+  expect([bus.loadInside(0x2000, 4, 0, out), bus.storeInside(0x2000, 4, 0, 1, 0)]).toEqual([false, false]);
+  expect([bus.loadInside(0x1000, 4, 0, out), bus.storeInside(0x1000, 4, 0, 1, 0)]).toEqual([true, true]);
+  expect([bus.load(0x2000, 4, 0, out), bus.store(0x2000, 4, 0, 2, 0)]).toEqual([true, true]);
+  expect(log).toEqual(['a r 0 4 0', 'a w 0 4 0 1 0', 'b r 0 4 0', 'b w 0 4 0 2 0']);
+});

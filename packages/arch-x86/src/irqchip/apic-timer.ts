@@ -3,7 +3,7 @@ import type { Plain } from '@faultyard/core';
 import type { Pair } from '../state.ts';
 
 /** Bits 18:17 of the timer's LVT entry. */
-export const TimerMode = { OneShot: 0, Periodic: 1, Deadline: 2 } as const;
+const TimerMode = { OneShot: 0, Periodic: 1, Deadline: 2 } as const;
 
 /** KVM's shortest period of a periodic timer (module parameter min_timer_period_us), in nanoseconds. */
 export const SHORTEST_PERIOD = 200_000;

@@ -101,7 +101,7 @@ function logicalMap(
 }
 
 /** Whether a message is for an APIC (kvm_apic_match_dest). */
-export function matches(a: LocalApic, from: LocalApic | undefined, to: Destination): boolean {
+function matches(a: LocalApic, from: LocalApic | undefined, to: Destination): boolean {
   if (to.shorthand === Shorthand.Self) return a === from;
   if (to.shorthand !== Shorthand.None) return to.shorthand === Shorthand.All || a !== from;
   // messages that are no IPIs have no way to say "all" to an x2APIC
