@@ -16,6 +16,8 @@ export { type Bits, type InstructionForm, instructionForms } from './asm/forms.t
 export type { CpuidEntry } from './cpuid/cpuid.ts';
 export { GuestDebugControl } from './events/debug.ts';
 export { type InterruptSource, Shadow } from './events/events.ts';
+// declarations only: what is not named here is not among the types of the built package
+export type {} from './events/exits.ts';
 export { EventsValid, type X86VcpuEvents } from './events/ops.ts';
 export { Vector } from './events/vectors.ts';
 export { Apic, ApicBase, type ApicMessage, Delivery, type Destination } from './irqchip/apic-registers.ts';
@@ -30,7 +32,6 @@ export { answerMsr, MsrExitReason } from './msr/exits.ts';
 export type { MsrFilterRange, MsrFilterSetting } from './msr/filter.ts';
 export { Next, type NextStep } from './next.ts';
 export type { KvmDebugregs, KvmTranslation } from './ops/control.ts';
-// its declarations: what is not named here is not among the types of a package
 export type {} from './ops/cpuid.ts';
 export type { KvmFpu, KvmXcr } from './ops/fpu.ts';
 export type { KvmIrqchip } from './ops/irqchip.ts';
@@ -40,4 +41,6 @@ export type { KvmSegment, KvmSregs, KvmSregs2, KvmSregsCommon, KvmTable } from '
 export { type X86Api, type X86Exit, type X86PluginOptions, x86 } from './plugin.ts';
 export * from './points.ts';
 export { Attr, CR0, CR4, EFER, type Pair, type Segment, SR, type X86State } from './state.ts';
+export type {} from './system/exits.ts';
+export type {} from './tracing.ts';
 export { X86Vcpu } from './vcpu.ts';
