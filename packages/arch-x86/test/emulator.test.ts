@@ -2,15 +2,15 @@
 import { createVm, type Exit, type ExitMap, type Vcpu, type Vm } from '@faultyard/core';
 import { afterEach, expect, test } from 'vitest';
 import { assemble } from '../src/asm/assemble.ts';
-import { x86 } from '../src/index.ts';
+import { type X86PluginOptions, x86 } from '../src/index.ts';
 
 /** Memory below 90000h; DS is 0, ES is B000h: nothing is there. */
 const HOLE = 0xb_0000;
 let vm: Vm | undefined;
 afterEach(() => vm?.dispose());
 
-function boot(text: string): Vcpu {
-  vm = createVm({ arch: x86(), memslots: [{ gpa: 0n, size: 0x9_0000n }] });
+function boot(text: string, options: X86PluginOptions = {}): Vcpu {
+  vm = createVm({ arch: x86(options), memslots: [{ gpa: 0n, size: 0x9_0000n }] });
   const v = vm.vcpus[0] as Vcpu;
   const prologue = 'mov ax, 0b000h\nmov es, ax\n';
   vm.write(0x1000, assemble(`.code16\n${prologue}${text}\nhlt`, { origin: 0x1000 }).bytes);
@@ -84,6 +84,16 @@ test('div by 0 that a device answered, its handler on a page that stage 2 lacks 
   v.answer(e, 0);
   expect(v.run(1000).kind).toBe('hlt');
   expect([v.get('rcx') & 0xffffn, v.get('rsp') & 0xffffn]).toEqual([1n, 0x8000n - 6n]);
+});
+
+test.each([
+  ['mapped before', 'mov al, ds:[0]'],
+  ['mapped for it', 'nop'],
+])('#DE whose handler has no stack, the vector table %s -> VMM: shutdown, RF clear', (_, before) => {
+  const v = boot(`xor dx, dx\nmov ds, dx\n${before}\nmov sp, 1\ndiv dx`, { model: 'skylake' });
+  v.set('idtr.limit', 3);
+  expect(v.run(1000)).toMatchObject({ kind: 'shutdown', why: 'triple fault' });
+  expect(v.get('rflags') & 0x1_0000n).toBe(0n);
 });
 
 test('outsb out of a hole -> VMM: the load, then the port with what was loaded', () => {

@@ -36,6 +36,8 @@ export function executeOnce(v: X86Vcpu, accesses: DeviceAccesses): OnceResult {
   if (accesses.wanted) return Once.Device;
   if (next === Next.Device) return Once.Port;
   if (next === Next.Handle && v.deferred) {
+    // it costs when it is delivered, as anywhere
+    v.mapped = true;
     v.attend();
     return Once.Done;
   }

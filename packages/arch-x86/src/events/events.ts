@@ -365,6 +365,9 @@ export class Events {
       this.#drop(d);
       if (how === 'shutdown') {
         this.#current = undefined;
+        // set where a stage 2 miss made an event wait: the shut down CPU is the same with and without
+        this.#m.state.other &= ~FL.RF;
+        this.debug.follow();
         this.requestShutdown('cpu');
         return Next.Handle;
       }
@@ -389,12 +392,17 @@ export class Events {
       x.errorCode = d.errorCode ?? 0;
       x.hasPayload = false;
       // the RF to be pushed stands in RFLAGS from now on, as the exit saved it
-      if (d.fault) this.#m.state.other |= FL.RF;
+      if (d.fault) this.#resume();
     } else if (d.kind === 'interrupt') {
       this.interrupt.injected = true;
       this.interrupt.vector = d.vector;
       this.interrupt.soft = false;
     } else if (d.kind === 'nmi') this.nmi.injected = true;
+  }
+  /** RF = 1. */
+  #resume(): void {
+    this.#m.state.other |= FL.RF;
+    this.debug.follow();
   }
   #drop(d: Delivery): void {
     if (d.kind === 'exception') {
@@ -442,7 +450,7 @@ export class Events {
     this.deliverPayload();
     x.pending = false;
     x.injected = true;
-    if (exceptionType(x.vector) === 'fault') this.#m.state.other |= FL.RF;
+    if (exceptionType(x.vector) === 'fault') this.#resume();
     return this.#deliver(this.#queued());
   }
   #queued(): Delivery {
