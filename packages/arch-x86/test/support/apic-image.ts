@@ -103,6 +103,13 @@ ${host === 'kvm' ? ioGet(1) : ''}`;
 /** Vectors sent by lowest priority. */
 const LOWEST = [0x70, 0x71, 0x72, 0x73] as const;
 
+/** Waits until every CPU has the ones that hash to it. */
+function lowestTaken(cpus: number): string {
+  const of = (n: number): number => LOWEST.filter((v) => v % cpus === n).length;
+  const others = Array.from({ length: cpus - 1 }, (_, n) => wait(n + 1, of(n + 1))).join('');
+  return others + take(of(0));
+}
+
 /** The others start; IPIs of every kind. */
 function together(host: ApicHost, cpus: number): string {
   const others = Array.from({ length: cpus - 1 }, (_, n) => n + 1);
@@ -134,8 +141,7 @@ ${mark(20)}
 ${ipi(0x4400, 1) + wait(1, 1) + logs}
 ${mark(21)}
 ${host === 'kvm' ? LOWEST.map((v) => ipi(0x4900 | v, (1 << cpus) - 1)).join('') : ''}
-  call delay
-${host === 'kvm' ? take(LOWEST.filter((v) => v % cpus === 0).length) : ''}
+${host === 'kvm' ? lowestTaken(cpus) : ''}
 ${logs}
 ${mark(22)}
 ${ipi(0xc500, 1)}
@@ -180,6 +186,27 @@ ${wrmsr(0x832, 0x1_0000) + wrmsr(0x1b, 0xfee0_0900) + wrmsr(0x1b, 0xfee0_0100) +
 ${wrmsr(0x1b, 0xfee0_0d00) + wrmsr(0x1b, 0xfee0_0900)}
   mov dword ptr [${LOGS + LOG.x2}], 0
 ${get(0x20) + put(0xf0, 0x1ff)}`;
+
+/** All CPUs in x2APIC mode: IPIs by ICR's 64 bits. */
+function together2(cpus: number): string {
+  const others = Array.from({ length: cpus - 1 }, (_, n) => n + 1);
+  const waits = others.map((n) => wait(n, 1)).join('');
+  const logs = [0, ...others].map(log).join('');
+  const icr = (lo: number, hi = 0): string => wrmsr(0x830, lo, hi);
+  return `
+${mark(34)}
+${others.map((n) => ipi(0x4077, n) + wait(n, 1)).join('')}
+  call delay
+${logs + wrmsr(0x1b, 0xfee0_0d00)}
+  mov dword ptr [${LOGS + LOG.x2}], 1
+${others.map((n) => icr(0x61, n) + wait(n, 1)).join('') + logs}
+${icr(0x862, (1 << cpus) - 1) + waits + take(1) + logs}
+${icr(0x63, -1) + waits + take(1) + logs + icr(0x64 | OTHERS) + waits + logs}
+${icr(0x65, 0xff) + icr(0x866, 0x1_0001)}
+  call delay
+${logs + icr(0x400, 1) + wait(1, 1) + logs}
+${LOWEST.map((v) => icr(0x900 | v, (1 << cpus) - 1)).join('') + lowestTaken(cpus) + logs}`;
+}
 
 /** Where a CPU begins: in real mode, at a page. Its DI says which page. */
 function entry(at: number, n: number, ap: number, gdt: number): Uint8Array {
@@ -325,6 +352,7 @@ ${put(0x80, 0)}
 ${alone(host)}
 ${cpus > 1 ? together(host, cpus) : ''}
 ${host === 'kvm' ? KVM_ONLY : ''}
+${host === 'kvm' && cpus > 1 ? together2(cpus) : ''}
   mov ecx, dword ptr [${COUNT}]
   shl ecx, 2
   mov dword ptr [${APIC_IMAGE.results}], ecx
@@ -386,7 +414,7 @@ take: // sleeps until the log of the boot CPU has ESI entries
   jmp 1b
 2: ret
 delay:
-  mov ecx, 30000
+  mov ecx, 60000
 1: pause
   dec ecx
   jnz 1b
@@ -430,6 +458,8 @@ common: // on the stack: vector, error code, RIP
   je done
   cmp al, 0x30
   jb pic
+  cmp al, 0x77
+  je switch
   cmp al, 0x60
   jne eoi
   mov edx, 0xfee00300
@@ -461,6 +491,15 @@ done:
   pop rax
   add rsp, 16
   iretq
+switch: // to x2APIC mode
+  mov edx, 0xfee000b0
+  mov dword ptr [rdx], 0
+  mov ecx, 0x1b
+  rdmsr
+  or eax, 0x400
+  wrmsr
+  mov dword ptr [r15 + ${LOG.x2}], 1
+  jmp done
 pic:
   mov al, 0x20
   out 0x20, al
