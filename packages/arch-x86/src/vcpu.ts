@@ -293,12 +293,15 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     const { debug } = this.events;
     const first = debug.before();
     if (first !== undefined) {
-      this.retired++;
+      if (first === Next.Run) this.retired++;
       return first;
     }
     const owed = this.debt;
     const next = this.#leave(debug.watching ? this.cpu.step() : this.cpu.run(1));
+    const { taken } = this.events;
     const behind = debug.behind((next !== Next.Handle && next !== Next.Device) || this.debt > owed);
+    // a trap costs one, as it does where its delivery has to wait
+    if (this.events.taken && this.events.taken !== taken) this.retired++;
     this.#attention = true;
     if (next === Next.Wait && (this.events.taken || behind !== Next.Run)) {
       // the trap behind a HLT wakes the vCPU
@@ -381,7 +384,9 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   /** The emulator carried an instruction out: what follows any instruction follows. */
   emulated(): void {
     const { debug } = this.events;
+    const { taken } = this.events;
     if (debug.careful) debug.completed();
+    if (this.events.taken && this.events.taken !== taken) this.debt++;
     this.#attention = true;
   }
   /** What was put off until the instruction under way is done with: the exit of a debugger, of a plugin. */

@@ -26,17 +26,20 @@ export function executeOnce(v: X86Vcpu, accesses: DeviceAccesses): OnceResult {
   const i = v.instruction();
   if (v.isa.table.codes[i.code]?.row.notEmulated) return Once.Cannot;
   if (!v.memoryRules.walkGpaReuseQuirk || !usesKnownGpa(i)) accesses.reuse = -1;
+  const { events } = v;
   port.emulating = accesses;
+  events.emulating = true;
+  events.taken = false;
   const leave = cpu.step();
   let next: NextStep = Next.Run;
   if (leave === Leave.Slow) next = slow(v, cpu.slowOp);
   else if (leave === Leave.Guard) next = guard(v, cpu.slowOp);
   else if (leave === Leave.Fault && !accesses.wanted) next = v.faulted();
   port.emulating = undefined;
+  events.emulating = false;
   if (accesses.wanted) return Once.Device;
   if (next === Next.Device) return Once.Port;
   if (next === Next.Handle && v.deferred) {
-    // it costs when it is delivered, as anywhere
     v.mapped = true;
     v.attend();
     return Once.Done;
@@ -45,7 +48,9 @@ export function executeOnce(v: X86Vcpu, accesses: DeviceAccesses): OnceResult {
     const { cause } = port.fault;
     return cause === Cause.Device ? Once.Cannot : Once.Map;
   }
-  v.owe(1);
+  // an exception costs when it is delivered, as anywhere
+  if (events.taken) v.mapped = true;
+  else v.owe(1);
   v.emulated();
   return Once.Done;
 }

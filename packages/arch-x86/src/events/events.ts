@@ -105,6 +105,8 @@ export class Events {
   vectoring = false;
   /** kvm_run.request_interrupt_window: userspace waits for {@link readyForInterrupt}. */
   windowRequested = false;
+  /** KVM's emulator executes the instruction: what it raises is queued (kvm/x86.c, inject_emulated_exception). */
+  emulating = false;
   /** CR8 as kvm_run shows it. */
   shownCr8 = 0;
   /**
@@ -288,6 +290,11 @@ export class Events {
       return Next.Run;
     }
     const code = pushesErrorCode(vector) ? (errorCode ?? 0) : undefined;
+    if (this.emulating) {
+      this.queueException(vector, code, vector === Vector.PF || vector === Vector.DB ? { lo, hi } : undefined);
+      this.taken = 'event';
+      return Next.Run;
+    }
     if (this.#intercepted(vector, code, lo, hi)) return Next.Run;
     this.#payload(vector, lo, hi);
     return this.#deliver(this.#event(vector, 'exception', code, exceptionType(vector) === 'fault'));

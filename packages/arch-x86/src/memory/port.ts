@@ -184,7 +184,7 @@ export class X86Port implements AccessPort {
     }
     // what KVM's emulator raises is delivered by the CPU, after it
     const device = exec || a.cls & AccessClass.System ? undefined : this.emulating;
-    if (device) {
+    if (device && !(a.cls & AccessClass.NotEmulated)) {
       // an answered load takes its answer before any translation
       const hi = this.#wide ? a.hi : 0;
       const known = device.known(a.lo, hi);
