@@ -60,15 +60,34 @@ function calls(): Case[] {
           [0xc000_0083, BigInt(AT.landing)],
           [0xc000_0084, 0x4_7700n],
         ];
-        for (const flags of [0, 0x4_0cd5]) out.push({ mode, cpl, code: 'syscall', efer: sce, msr, flags, poke: LANDING, regs: { bx: 0x1234 } });
+        for (const flags of [0, 0x4_0cd5])
+          out.push({
+            mode,
+            cpl,
+            code: 'syscall',
+            efer: sce,
+            msr,
+            flags,
+            poke: LANDING,
+            regs: { bx: 0x1234 },
+          });
         for (const code of mode === 'long' ? ['sysret', 'sysretq'] : ['sysret'])
           for (const cx of [BigInt(AT.landing + (long ? USER : 0)), 0x1_0000_8000n])
-            for (const bx of [2, 0x3_7fd5, 0x24_4ed5]) out.push({ mode, cpl, code, efer: sce, msr, poke: LANDING, regs: { cx, bx } });
+            for (const bx of [2, 0x3_7fd5, 0x24_4ed5])
+              out.push({ mode, cpl, code, efer: sce, msr, poke: LANDING, regs: { cx, bx } });
       }
       if (mode === 'long')
         for (const cx of [0x7fff_ffff_f000n, 0x8000_0000_0000n, -0x8000_0000_0000n, 0x1_0000_0000_0000n])
           for (const code of ['sysret', 'sysretq'])
-            out.push({ mode, cpl, code, efer: sce, msr: [star(SEL.long0, SEL.code3, 0)], poke: LANDING, regs: { cx, bx: 2 } });
+            out.push({
+              mode,
+              cpl,
+              code,
+              efer: sce,
+              msr: [star(SEL.long0, SEL.code3, 0)],
+              poke: LANDING,
+              regs: { cx, bx: 2 },
+            });
     }
     for (const cs of [0, 3, SEL.code0, SEL.code0 | 3, 0xfff8, 0x1_0008, 0x10_0000])
       for (const flags of [0, 0x6_4dd5 & ~0x2_0100]) {
@@ -79,11 +98,23 @@ function calls(): Case[] {
         ];
         out.push({ mode, cpl, code: 'sysenter', msr, flags, poke: LANDING });
         for (const code of mode === 'long' ? ['sysexit', 'sysexitq'] : ['sysexit'])
-          for (const dx of [BigInt(AT.landing + (long ? USER : 0)), 0x8000_0000_0000n])
-            for (const cx of [BigInt(AT.stack3), -0x9000_0000_0000n])
+          for (const dx of [0n, 0x8000_0000_0000n].map(
+            (high) => high | BigInt(AT.landing + (long ? USER : 0)),
+          ))
+            for (const cx of [BigInt(AT.stack3), BigInt(AT.stack3) - 0x9000_0000_0000n])
               out.push({ mode, cpl, code, msr, flags, poke: LANDING, regs: { dx, cx } });
       }
-    out.push({ mode, cpl, code: 'swapgs', msr: long ? [[0xc000_0101, 0x1111_2222n], [0xc000_0102, -0x3333n]] : [] });
+    out.push({
+      mode,
+      cpl,
+      code: 'swapgs',
+      msr: long
+        ? [
+            [0xc000_0101, 0x1111_2222n],
+            [0xc000_0102, -0x3333n],
+          ]
+        : [],
+    });
   }
   return out;
 }
@@ -110,7 +141,8 @@ const ACCESS: Readonly<Record<string, string>> = {
   call_reg: '  call rbx',
   ret_to: '  push rbx\n  ret',
   iretq: '  mov rax, rsp\n  push 0x10\n  push rax\n  push 2\n  push 0x40\n  push rbx\n  iretq',
-  iretq_rsp: '  push 0x10\n  push rbx\n  push 2\n  push 0x40\n  lea rax, [rip + 1f]\n  push rax\n  iretq\n1: nop',
+  iretq_rsp:
+    '  push 0x10\n  push rbx\n  push 2\n  push 0x40\n  lea rax, [rip + 1f]\n  push rax\n  iretq\n1: nop',
   retfq: '  push 0x40\n  push rbx\n  .byte 0x48, 0xcb',
   movs: '  mov rsi, rbx\n  mov rdi, 0x7000\n  movsq',
   stos: '  mov rdi, rbx\n  stosq',
@@ -142,7 +174,14 @@ const ACCESS: Readonly<Record<string, string>> = {
 const ADDRESSES = [
   ...[0x7fff_ffff_fff8n, 0x7fff_ffff_fff9n, 0x7fff_ffff_ffffn, 0x8000_0000_0000n, 0x8000_0000_0008n],
   ...[-0x8000_0000_0000n, -0x8000_0000_0008n, -0x8000_0000_0001n, 0x1_0000_0000_0000n, 0xff_ffff_ffff_fff8n],
-  ...[0x100_0000_0000_0000n, -0x100_0000_0000_0000n, -0x100_0000_0000_0008n, -8n, -1n, 0x1234_5678_9abc_def0n],
+  ...[
+    0x100_0000_0000_0000n,
+    -0x100_0000_0000_0000n,
+    -0x100_0000_0000_0008n,
+    -8n,
+    -1n,
+    0x1234_5678_9abc_def0n,
+  ],
 ];
 
 function canonical(): Case[] {
@@ -150,13 +189,21 @@ function canonical(): Case[] {
   for (const paging of ['4', '5'] as const)
     for (const cpl of [0, 3] as const)
       for (const code of Object.keys(ACCESS)) {
-        if (cpl === 3 && /7000|^lgdt|^invlpg|^outs|^ins$|^iretq|^retfq/.test(`${ACCESS[code]}${code}`)) continue;
+        if (cpl === 3 && /7000|^lgdt|^invlpg|^outs|^ins$|^iretq|^retfq/.test(`${ACCESS[code]}${code}`))
+          continue;
         for (const bx of ADDRESSES) {
           // a stack that faults at CPL 0 ends in a shutdown
           if (cpl === 0 && /^(push|pop|call|ret|enter|leave|read_rsp|iretq_rsp)$/.test(code)) continue;
           // GDTs that are not there
-          if (code === 'lidt_base' && (bx === 0x7fff_ffff_fff8n || bx < 0)) continue;
-          out.push({ mode: 'long', paging, cpl, code, cr4: 0x200 | (code.endsWith('base') ? 0x1_0000 : 0), regs: { bx } });
+          if (code === 'lidt_base') continue;
+          out.push({
+            mode: 'long',
+            paging,
+            cpl,
+            code,
+            cr4: 0x200 | (code.endsWith('base') ? 0x1_0000 : 0),
+            regs: { bx },
+          });
         }
       }
   return out;
@@ -164,6 +211,17 @@ function canonical(): Case[] {
 
 /** Suites of fast calls. */
 export const callSuites: readonly Suite[] = [
-  { name: 'fast-calls', what: 'SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS by mode, CPL and MSRs -> where they lead, #UD, #GP', codes, cases: calls },
-  { name: 'canonical', what: 'addresses that are not canonical by instruction -> #GP, #SS or #PF', codes: { 64: ACCESS }, cases: canonical, user: true },
+  {
+    name: 'fast-calls',
+    what: 'SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS by mode, CPL and MSRs -> where they lead, #UD, #GP',
+    codes,
+    cases: calls,
+  },
+  {
+    name: 'canonical',
+    what: 'addresses that are not canonical by instruction -> #GP, #SS or #PF',
+    codes: { 64: ACCESS },
+    cases: canonical,
+    user: true,
+  },
 ];

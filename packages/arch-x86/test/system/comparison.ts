@@ -23,9 +23,12 @@ export const describeCase = (c: Case): string => JSON.stringify(c, (_, v) => hex
 
 const matches = (pattern: RegExp | undefined, text: string): boolean => !pattern || pattern.test(text);
 
+const inside = (v: number, first: number, last: number): boolean => v >= first && v <= last;
+
 function applies(d: Difference, suite: Suite, other: Other, c: Case, ours: number, theirs: number): boolean {
   return (
     d.who === other &&
+    (d.msr === undefined || d.msr.some(([first, last]) => inside(Number(c.regs?.cx ?? 0), first, last))) &&
     matches(d.suite, suite.name) &&
     matches(d.mode, c.mode) &&
     matches(d.code, c.code) &&

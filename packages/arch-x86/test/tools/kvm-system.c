@@ -193,7 +193,7 @@ int main(int argc, char **argv)
 		die("mmap of the vCPU", 1);
 	restart(vcpu, start, 0);
 
-	const struct itimerval soon = { .it_value = { 0, 300000 } };
+	const struct itimerval soon = { .it_value = { 2, 0 } };
 	unsigned last = 0, still = 0;
 	for (;;) {
 		struct kvm_regs regs;

@@ -7,16 +7,21 @@ import { readResults, writeResults } from '../support/bare-recording.ts';
 import { missingKvm, missingQemu, runHere, runKvm, runQemu } from '../support/bare-runner.ts';
 import { compare } from '../system/comparison.ts';
 import { DIFFERENCES } from '../system/differs.ts';
-import { OURS, type Other, QEMU_CPU } from '../system/suite.ts';
+import { type Other, OURS, QEMU_CPU } from '../system/suite.ts';
 import { SUITES } from '../system/suites.ts';
 
 const words = process.argv.slice(2).filter((w) => !w.startsWith('--'));
 const dry = process.argv.includes('--dry');
-const others = (['qemu', 'kvm'] as const).filter((o) => !process.argv.some((w) => w.startsWith('--only=') && w !== `--only=${o}`));
+const others = (['qemu', 'kvm'] as const).filter(
+  (o) => !process.argv.some((w) => w.startsWith('--only=') && w !== `--only=${o}`),
+);
 
 /** A difference without its numbers: many cases differ in the same way. */
 const shape = (text: string): string =>
-  `${/mode:\w+/.exec(text)?.[0]} ${/code:\w+/.exec(text)?.[0]} ${text.slice(text.lastIndexOf('}: ') + 3)}`.replace(/[0-9a-f]{5,}/g, '#');
+  `${/mode:\w+/.exec(text)?.[0]} ${/code:\w+/.exec(text)?.[0]} ${text.slice(text.lastIndexOf('}: ') + 3)}`.replace(
+    /[0-9a-f]{5,}/g,
+    '#',
+  );
 
 function ask(o: Other, image: ReturnType<typeof bareImage>): Uint8Array | undefined {
   const none = o === 'qemu' ? missingQemu() : missingKvm();
@@ -47,7 +52,9 @@ for (const suite of SUITES) {
     );
     const kinds = new Map<string, string[]>();
     for (const d of c.unexplained) kinds.set(shape(d), [...(kinds.get(shape(d)) ?? []), d]);
-    for (const [, all] of [...kinds].sort((a, b) => b[1].length - a[1].length).slice(0, Number(process.env['KINDS'] ?? 12)))
+    for (const [, all] of [...kinds]
+      .sort((a, b) => b[1].length - a[1].length)
+      .slice(0, Number(process.env['KINDS'] ?? 12)))
       console.log(`  ${all.length}: ${all[0]?.slice(all[0].lastIndexOf('}: ') + 3)} | ${all[0]}`);
   }
 }
