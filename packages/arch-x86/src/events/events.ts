@@ -291,7 +291,11 @@ export class Events {
     }
     const code = pushesErrorCode(vector) ? (errorCode ?? 0) : undefined;
     if (this.emulating) {
-      this.queueException(vector, code, vector === Vector.PF || vector === Vector.DB ? { lo, hi } : undefined);
+      this.queueException(
+        vector,
+        code,
+        vector === Vector.PF || vector === Vector.DB ? { lo, hi } : undefined,
+      );
       this.taken = 'event';
       return Next.Run;
     }
@@ -380,7 +384,8 @@ export class Events {
       }
       d =
         how === 'double-fault'
-          ? this.#event(Vector.DF, 'exception', 0, false)
+          ? // its image has the RF of the fault that it began with, which a stage 2 miss may have put into RFLAGS
+            this.#event(Vector.DF, 'exception', 0, true)
           : this.#event(s.vector, 'exception', code, exceptionType(s.vector) === 'fault');
       if (how === 'double-fault' && this.#intercepted(Vector.DF, 0, 0, 0)) {
         this.#current = undefined;
