@@ -21,7 +21,7 @@ import { vcpuCells } from './cells.ts';
 import { CodeReader } from './code-reader.ts';
 import { Cpuid, type CpuidTable } from './cpuid/cpuid.ts';
 import type { DeviceAccesses } from './emulator/accesses.ts';
-import { copyFrom, type Emulated, Emulator, type OnceResult } from './emulator/emulator.ts';
+import { copyFrom, copyTo, type Emulated, Emulator, type OnceResult } from './emulator/emulator.ts';
 import { emulationFailure, hardwareExit } from './emulator/failure.ts';
 import { executeOnce } from './emulator/once.ts';
 import { leavesSimply, servesOutside } from './emulator/plain-moves.ts';
@@ -164,6 +164,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
       walksWrite: this.memoryRules.walksWrite,
       lengthAt: (at, avail) => this.code.lengthAt(at, avail),
       copyFrom: (pa, size, out) => copyFrom(p.vm, pa, size, out),
+      copyTo: (pa, size, lo, hi) => copyTo(p.vm, pa, size, lo, hi),
     });
     this.cpu = p.cpu(this.port);
     this.state = new X86State(this.cpu, host.i32);

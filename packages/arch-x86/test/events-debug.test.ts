@@ -294,3 +294,17 @@ describe('breakpoint registers', () => {
     expect(t.vcpu.get('dr7')).toBe(0x400n);
   });
 });
+
+describe('RF of a double fault', () => {
+  it.each([
+    ['mapped', `mov rax, qword ptr [${VM.idt}]`],
+    ['not mapped by stage 2 yet', 'nop'],
+  ])('#GP without a gate, the IDT %s -> #DF with RF = 1 in its image', (_, before) => {
+    const t = eventVm();
+    t.load(`${before}\nmov eax, 0x1230\nmov ds, ax\nhlt`);
+    t.vcpu.vm.poke(VM.log + 8, 2n);
+    t.vcpu.vm.poke(VM.idt + 16 * 13 + 4, 0n);
+    expect(t.run(3000).kind).toBe('hlt');
+    expect(t.seen().map((s) => [s.vector, s.flags & FL.RF])).toEqual([[8, FL.RF]]);
+  });
+});

@@ -215,7 +215,8 @@ export function copyFrom(vm: Vm, gpa: number, size: number, out: Pair): boolean 
   }
   return true;
 }
-function copyTo(vm: Vm, gpa: number, size: number, lo: number, hi: number): boolean {
+/** The same to it; read-only slots are left alone. */
+export function copyTo(vm: Vm, gpa: number, size: number, lo: number, hi: number): boolean {
   const slot = vm.memslots.find(Math.floor(gpa / 4096));
   if (!slot || slot.flags & MemFlag.ReadOnly) return false;
   const bytes = new Uint8Array(size);

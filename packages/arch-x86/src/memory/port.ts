@@ -69,6 +69,7 @@ export interface PortParts {
   /** Length of the instruction at a host address, of which `avail` bytes are on its page; 0 if it goes beyond them. */
   readonly lengthAt: (at: number, avail: number) => number;
   readonly copyFrom?: (pa: number, size: number, out: Pair) => boolean;
+  readonly copyTo?: (pa: number, size: number, lo: number, hi: number) => boolean;
 }
 
 /** The context of the accesses that instructions make by themselves. */
@@ -113,6 +114,7 @@ export class X86Port implements AccessPort {
       consumes: p.poison.walk,
       writes: p.walksWrite,
       copyFrom: p.copyFrom,
+      copyTo: p.copyTo,
     });
     this.#host = p.host;
     this.#paging = pagingOf(p.model);

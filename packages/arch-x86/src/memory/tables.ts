@@ -18,6 +18,8 @@ export interface TableParts {
    * there. Absent: what stage 2 has mapped is all there is.
    */
   readonly copyFrom: ((pa: number, size: number, out: Pair) => boolean) | undefined;
+  /** The same to it: not into read-only slots. */
+  readonly copyTo: ((pa: number, size: number, lo: number, hi: number) => boolean) | undefined;
 }
 
 /** Tables of one vCPU; as a reader itself it is the CPU. */
@@ -42,7 +44,10 @@ export class GuestTables implements TableReader {
     },
     markTable: (pa, lo) => {
       const end = this.markTable(pa, lo);
-      return end === WalkEnd.Stage2 ? WalkEnd.Done : end;
+      if (end !== WalkEnd.Stage2) return end;
+      // stage 2 lacks the page, or the slot is read-only
+      this.#p.copyTo?.(pa, 4, lo, 0);
+      return WalkEnd.Done;
     },
   };
 
