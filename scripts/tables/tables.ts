@@ -201,7 +201,7 @@ export const TABLES: Readonly<Record<string, () => string>> = {
   'x86.caps': () => caps(x86()),
   'x86.ops': () => {
     const own = new Set((x86().def.ops ?? []).map((op) => op.name as string));
-    return ops((name) => own.has(name), below('arch-x86/src'), vm('x86'));
+    return ops((name) => own.has(name), [...below('arch-x86/src'), 'core/src/op.ts'], vm('x86'));
   },
   'x86.points': () => points(x86Package, below('arch-x86/src')),
   'x86.cells': () => cells('x86', vm('x86')),

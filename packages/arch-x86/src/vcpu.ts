@@ -22,7 +22,7 @@ import { CodeReader } from './code-reader.ts';
 import { Cpuid, type CpuidTable } from './cpuid/cpuid.ts';
 import type { DeviceAccesses } from './emulator/accesses.ts';
 import { copyFrom, copyTo, type Emulated, Emulator, type OnceResult } from './emulator/emulator.ts';
-import { emulationFailure, hardwareExit } from './emulator/failure.ts';
+import { giveUp } from './emulator/give-up.ts';
 import { executeOnce } from './emulator/once.ts';
 import { leavesSimply, servesOutside } from './emulator/plain-moves.ts';
 import { PortAccess } from './emulator/ports.ts';
@@ -406,13 +406,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
     return served === 'emulate' ? this.cannotEmulate(this.port.fault) : served;
   }
   cannotEmulate(f: Readonly<AccessFault>): Exit | undefined {
-    if (this.state.cpl === 3) {
-      this.raise(6);
-      return undefined;
-    }
-    const bytes = new Uint8Array(MAX_INSTRUCTION);
-    const n = this.code.bytes(this.state.pcLo, this.state.pcHi, bytes);
-    return emulationFailure(this.id, bytes.subarray(0, n), hardwareExit(this.model.vendor, f));
+    return giveUp(this, f);
   }
   portIo(i: Instruction, port: number, size: 1 | 2 | 4, write: boolean, string: boolean): NextStep {
     return this.ports.io(i, port, size, write, string);

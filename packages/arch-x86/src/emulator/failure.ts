@@ -4,7 +4,7 @@ import { Access } from '@faultyard/engine';
 import type { AccessFault } from '../memory/access-fault.ts';
 
 /** KVM_INTERNAL_ERROR_*. */
-export const Suberror = {
+const Suberror = {
   Emulation: 1,
   SimultaneousExceptions: 2,
   DeliveryEvent: 3,

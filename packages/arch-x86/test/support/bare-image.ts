@@ -45,6 +45,8 @@ export interface Case {
   readonly msr?: readonly (readonly [index: number, value: bigint])[];
   /** Exceptions to return from before the last. */
   readonly events?: number;
+  /** Bits of RFLAGS that nothing defines afterwards. */
+  readonly ignored?: number;
   /** Physical addresses of doublewords to look at afterwards, at most 4. */
   readonly watch?: readonly number[];
 }
@@ -58,14 +60,14 @@ export interface Codes {
 
 const isLong = (m: CaseMode): boolean => m === 'long' || m === 'compat32' || m === 'compat16';
 /** Width of a mode's code. */
-export const widthOf = (m: CaseMode): 16 | 32 | 64 =>
+const widthOf = (m: CaseMode): 16 | 32 | 64 =>
   m === 'long' ? 64 : m === 'pm32' || m === 'compat32' ? 32 : 16;
 /** Paging of a case. */
 export const pagingOf = (c: Case): CasePaging => c.paging ?? (isLong(c.mode) ? '4' : 'none');
 /** Privilege a case runs at. */
 export const cplOf = (c: Case): 0 | 3 => (c.mode === 'v86' ? 3 : (c.cpl ?? 0));
 /** What is added to linear addresses so that the case's code may use them. */
-export const aliasOf = (c: Case): number => (cplOf(c) === 3 && pagingOf(c) !== 'none' ? USER : 0);
+const aliasOf = (c: Case): number => (cplOf(c) === 3 && pagingOf(c) !== 'none' ? USER : 0);
 
 const CR4_OF: Readonly<Record<CasePaging, number>> = { none: 0, '32': 0, pae: 0x20, '4': 0x20, '5': 0x1020 };
 const CR3_OF: Readonly<Record<CasePaging, number>> = {

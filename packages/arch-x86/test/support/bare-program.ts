@@ -29,7 +29,7 @@ const KEPT = {
 } as const;
 const MAGIC = 0x0ca5_e0f1;
 /** What CR2 holds before a case. */
-export const CR2_BEFORE = 0x0bad_cafe;
+const CR2_BEFORE = 0x0bad_cafe;
 const raw = (name: Parameters<typeof field>[0]): number => KEPT.raw + field(name);
 
 const WITH_CODE = new Set([8, 10, 11, 12, 13, 14, 17, 21, 29, 30]);

@@ -68,7 +68,7 @@ function entries(image: Image): { start: number; failed: number } {
 }
 
 /** Puts a vCPU where a multiboot loader leaves it: flat 32-bit protected mode. */
-export function flat(arch: X86Vcpu, ip: number): void {
+function flat(arch: X86Vcpu, ip: number): void {
   const s = arch.state;
   s.setSys(0, CR0.PE | CR0.ET, 0);
   s.setSys(3, 0, 0);

@@ -16,7 +16,7 @@ import {
 } from './case-image.ts';
 
 /** Values that the fast system calls find in their MSRs. */
-export const LONG = {
+const LONG = {
   /** Level 4, 3, and the page directory of the first GiB. */
   pages: 0x3_0000,
   ist: 0x1_f800,

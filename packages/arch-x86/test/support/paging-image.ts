@@ -273,7 +273,7 @@ ${stubs}
 }
 
 /** The image of some cases. */
-export function pagingImage(cases: readonly PagingCase[]): Uint8Array {
+function pagingImage(cases: readonly PagingCase[]): Uint8Array {
   const { code, stubs } = runner(cases.length);
   if (code.length > CASES_OFFSET) throw new Error(`the runner has ${code.length} bytes`);
   const image = new Uint8Array(CASES_OFFSET + cases.length * CASE_BYTES);

@@ -19,7 +19,7 @@ export interface Compared {
 const hex = (v: unknown): unknown =>
   typeof v === 'bigint' || (typeof v === 'number' && v > 9) ? `0x${v.toString(16)}` : v;
 /** A case as text. */
-export const describeCase = (c: Case): string => JSON.stringify(c, (_, v) => hex(v)).replaceAll('"', '');
+const describeCase = (c: Case): string => JSON.stringify(c, (_, v) => hex(v)).replaceAll('"', '');
 
 const matches = (pattern: RegExp | undefined, text: string): boolean => !pattern || pattern.test(text);
 
@@ -44,7 +44,7 @@ function applies(d: Difference, suite: Suite, other: Other, c: Case, ours: numbe
  * privileged and sensitive instructions fare as the backend likes, and everything else through KVM's emulator and walker:
  * without virtual-8086 mode, 16-bit stacks of protected mode, segment bases in compatibility mode, and paging outside of 4 levels.
  */
-export function kvmCarriesOut(suite: Suite, c: Case): boolean {
+function kvmCarriesOut(suite: Suite, c: Case): boolean {
   const cpl = cplOf(c);
   const paging = pagingOf(c);
   if (c.mode === 'v86' || c.mode === 'compat16' || c.mode === 'pm16') return false;
@@ -95,7 +95,9 @@ export function compare(
       const whole = explain('count', 0);
       for (const [f, name] of FIELDS.entries()) {
         const x = a[k]?.[f] ?? 0;
-        const y = b[k]?.[f] ?? 0;
+        const their = b[k]?.[f] ?? 0;
+        const ignored = name === 'rflags' ? (c.ignored ?? 0) : 0;
+        const y = ((their & ~ignored) | (x & ignored)) >>> 0;
         if (x !== y && !whole && !explain(name, (x ^ y) >>> 0))
           open.push(`${a.length > 1 ? `${k}.` : ''}${name} ${x.toString(16)}, theirs ${y.toString(16)}`);
       }

@@ -130,7 +130,7 @@ function codesOf(width: 16 | 32 | 64): Record<string, string> {
 const ALL: Suite['codes'] = { 16: codesOf(16), 32: codesOf(32), 64: codesOf(64) };
 
 /** Modes and privileges. */
-export const PLACES: readonly (readonly [CaseMode, 0 | 3])[] = [
+const PLACES: readonly (readonly [CaseMode, 0 | 3])[] = [
   ['real', 0],
   ['v86', 3],
   ['pm16', 0],

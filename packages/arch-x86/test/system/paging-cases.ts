@@ -43,7 +43,7 @@ const entry = (paging: Paged, at: number, value: bigint): readonly (readonly [nu
 ];
 
 /** Pokes of all levels; `bits[n]` replaces the usual rights of level n, counted from the leaf. PAE's PDPTE has only P. */
-export function mapping(
+function mapping(
   paging: Paged,
   bits: readonly (bigint | undefined)[],
   leaf = 0,

@@ -4,6 +4,7 @@ import { controlSuites } from './control-cases.ts';
 import { exceptionSuites } from './exception-cases.ts';
 import { msrSuites } from './msr-cases.ts';
 import { pagingSuites } from './paging-cases.ts';
+import { sixteenSuites } from './sixteen-cases.ts';
 import type { Suite } from './suite.ts';
 
 /** All of them. */
@@ -13,4 +14,5 @@ export const SUITES: readonly Suite[] = [
   ...controlSuites,
   ...msrSuites,
   ...pagingSuites,
+  ...sixteenSuites,
 ];
