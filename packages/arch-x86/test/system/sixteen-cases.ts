@@ -32,7 +32,7 @@ function samples(cl: number): readonly Sample[] {
     const repeats = i.hasRepPrefix || i.hasRepnePrefix;
     // memory, SP, and what has no result that is defined or differs by QEMU's bug (CRC32 of 16 bits), stay apart
     const apart =
-      /[[:]/.test(r.text) ||
+      /[[:]|\be?sp\b/.test(r.text) ||
       /_cr$|_dr$|^(Mov_[cd]r|Crc32|Bswap_r16|Movs|Stos|Lods|Cmps|Scas|Xlat)|_SS|Sreg/.test(code);
     const plain = PLAIN.test(Mnemonic[i.mnemonic] ?? '') && i.length === r.bytes.length;
     if (plain && flags !== undefined && !apart)
