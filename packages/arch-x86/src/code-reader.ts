@@ -3,6 +3,7 @@ import { PAGE_SIZE } from '@faultyard/core';
 import { Instruction } from 'iced-x86';
 import { InstructionCache, type Known } from './instruction-cache.ts';
 import { MAX_INSTRUCTION } from './isa/decode.ts';
+import { Seg } from './isa/layout.ts';
 import { join } from './state.ts';
 import type { X86Vcpu } from './vcpu.ts';
 
@@ -32,7 +33,8 @@ export class CodeReader {
     const { cpu, state: s, vm } = this.#v;
     const at = cpu.codeAt();
     if (at < 0 || (at & (PAGE_SIZE - 1)) > PAGE_SIZE - 16) return undefined;
-    return this.cache.find(vm.host.dv, at, s.pcLo, s.pcHi, s.ipLo, this.#mode(), this.#decode);
+    const { baseLo } = s.segment(Seg.CS);
+    return this.cache.find(vm.host.dv, at, s.pcLo, s.pcHi, baseLo, this.#mode(), this.#decode);
   }
   #decoded(into: Instruction): Instruction {
     const { state: s, isa } = this.#v;

@@ -6,7 +6,7 @@ import { Instruction } from 'iced-x86';
 import { type PlainPort, plainPort } from './emulator/ports.ts';
 import { type SimpleAccess, simpleAccess } from './emulator/simple.ts';
 
-/** Entries, a power of two, and int32 words of a key: pc, IP (low halves and high), mode, 16 bytes of code. */
+/** Entries, a power of two, and int32 words of a key: pc (two halves), CS.base, mode, 16 bytes of code. */
 const ENTRIES = 256;
 const KEY = 8;
 
@@ -33,7 +33,7 @@ export class InstructionCache {
     at: number,
     pcLo: number,
     pcHi: number,
-    ipLo: number,
+    csBase: number,
     mode: number,
     decode: (into: Instruction) => void,
   ): Known {
@@ -49,7 +49,7 @@ export class InstructionCache {
       had !== undefined &&
       k[i] === pcLo &&
       k[i + 1] === pcHi &&
-      k[i + 2] === ipLo &&
+      k[i + 2] === csBase &&
       k[i + 3] === mode &&
       k[i + 4] === a &&
       k[i + 5] === b &&
@@ -62,7 +62,7 @@ export class InstructionCache {
     known.simple = null;
     known.port = null;
     this.#known[n] = known;
-    k.set([pcLo, pcHi, ipLo, mode, a, b, c, d], i);
+    k.set([pcLo, pcHi, csBase, mode, a, b, c, d], i);
     return known;
   }
   /** What the entry's instruction is to a device. */

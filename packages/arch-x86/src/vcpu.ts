@@ -358,7 +358,7 @@ export class X86Vcpu implements ArchVcpu, FaultVcpu, Emulated {
   complete(): Outcome {
     if (this.ports.waits) {
       this.ports.resume();
-      return drive(this.#worked());
+      return this.#work ? drive(this.#worked()) : undefined;
     }
     if (this.emulator.simple) {
       const a = this.emulator.takeSimple();
